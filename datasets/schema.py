@@ -1,0 +1,264 @@
+"""The shapes of the data that every room of the suite shares: catalogue, requests, references, slates.
+
+Sizes in docstrings: P prompts (requests), S samples, K slots, N items, d dims.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import polars as pl
+
+from .errors import FaultySlates, SlateBenchError
+
+if TYPE_CHECKING:
+    from .card import DatasetCard
+    from .features import Features
+
+Source = Literal["real", "synthetic"]
+PartName = Literal["train", "valid", "test"]
+
+EMPTY = -1  # a slot left empty: a miss in every metric
+
+CATALOG_SCHEMA = {
+    "id": pl.String,  # original id
+    "title": pl.String,  # what a person is shown
+    "text": pl.String,  # the one text of the item that every model and embedding uses
+    "categories": pl.List(pl.List(pl.String)),  # category paths, root first
+    "train_count": pl.Int64,  # train slates that hold the item
+}
+REQUEST_SCHEMA = {
+    "request": pl.String,  # unique id, given once by the dataset
+    "prompt": pl.String,
+    "history": pl.List(pl.Int64),
+    "seed_items": pl.List(pl.Int64),  # part of the question, never emitted
+    "group": pl.String,  # the split's key: groups, not rows, are independent evidence
+}
+REFERENCE_SCHEMA = {"request": pl.String, "items": pl.List(pl.Int64)}
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The items 0..N-1 of a dataset; row i of `items` describes item i (columns: CATALOG_SCHEMA)."""
+
+    items: pl.DataFrame
+
+    def __post_init__(self) -> None:
+        if self.items.schema != pl.Schema(CATALOG_SCHEMA):
+            raise SlateBenchError(f"catalog has columns {dict(self.items.schema)}, expected {CATALOG_SCHEMA}")
+
+    def __len__(self) -> int:
+        return self.items.height
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Original ids by item index."""
+        return self.items["id"].to_list()
+
+    @cached_property
+    def titles(self) -> list[str]:
+        """Titles by item index."""
+        return self.items["title"].to_list()
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """Item texts by item index."""
+        return self.items["text"].to_list()
+
+    @cached_property
+    def train_count(self) -> np.ndarray:
+        """Train slates that hold each item, int64 [N], read-only."""
+        counts = self.items["train_count"].to_numpy().copy()
+        counts.setflags(write=False)
+        return counts
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Item index by original id."""
+        return {id_: i for i, id_ in enumerate(self.ids)}
+
+
+_model_at_work: ContextVar[bool] = ContextVar("model_at_work", default=False)
+
+
+@contextmanager
+def references_closed(closed: bool = True) -> Iterator[None]:
+    """Close the references while a model fits or generates (and open them again around `evaluate`).
+
+    A model that reaches for them in the meantime, by whatever way, gets an error that fails its cell.
+    """
+    token = _model_at_work.set(closed)
+    try:
+        yield
+    finally:
+        _model_at_work.reset(token)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the split: what is asked (REQUEST_SCHEMA) and, in a table of its own, what is right."""
+
+    name: PartName
+    requests: pl.DataFrame
+    _references: pl.DataFrame = field(repr=False)
+
+    @property
+    def references(self) -> pl.DataFrame:
+        """Reference items per request (REFERENCE_SCHEMA), in the order of `requests`.
+
+        Raises:
+            SlateBenchError: if a model at work asks for the references of valid or test.
+        """
+        if self.name != "train" and _model_at_work.get():
+            raise SlateBenchError(f"a model tried to read the references of '{self.name}' while it was at work")
+        return self._references
+
+    def __len__(self) -> int:
+        return self.requests.height
+
+
+@dataclass(frozen=True)
+class SlateDataset:
+    """A dataset, split and ready: the same content and split always have the same fingerprint."""
+
+    name: str
+    source: Source
+    card: DatasetCard
+    catalog: Catalog
+    train: Part
+    valid: Part
+    test: Part
+    slate_length: int
+    split_seed: int = 0
+
+    def part(self, name: PartName) -> Part:
+        """The part of that name."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}[name]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the canonical content and the split (first 16 hex digits)."""
+        digest = hashlib.sha256()
+        digest.update(f"{self.name}|{self.source}|{self.slate_length}".encode())
+        digest.update(_frame_digest(self.catalog.items))
+        for part in (self.train, self.valid, self.test):
+            digest.update(part.name.encode())
+            digest.update(_frame_digest(part.requests))
+            digest.update(_frame_digest(part._references))
+        return digest.hexdigest()[:16]
+
+
+def _frame_digest(frame: pl.DataFrame) -> bytes:
+    """sha256 of a frame's content as JSON lines: independent of the polars version and of chunking."""
+    digest = hashlib.sha256()
+    for rows in frame.iter_slices(50_000):
+        digest.update(rows.write_ndjson().encode())
+    return digest.digest()
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """All that a model may see when it is fitted: no test part, no references of the validation part.
+
+    Attributes:
+        slates: train requests (REQUEST_SCHEMA) with their slates in a column `items`.
+        valid_requests: the requests whose slates the `evaluate` handed to `fit` expects, in this order.
+    """
+
+    dataset: str
+    fingerprint: str
+    catalog: Catalog
+    features: Features
+    slates: pl.DataFrame
+    valid_requests: pl.DataFrame
+    slate_length: int
+
+
+def train_data(dataset: SlateDataset, features: Features, valid_limit: int = 200) -> TrainData:
+    """What a model may see of `dataset`; validation requests are a fixed, seeded choice of `valid_limit`."""
+    valid = dataset.valid.requests
+    if valid.height > valid_limit:
+        keep = np.sort(np.random.default_rng(0).permutation(valid.height)[:valid_limit])
+        valid = valid[keep]
+    return TrainData(
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        catalog=dataset.catalog,
+        features=features,
+        slates=dataset.train.requests.join(dataset.train.references, on="request", how="left", maintain_order="left"),
+        valid_requests=valid,
+        slate_length=dataset.slate_length,
+    )
+
+
+def make_requests(
+    prompts: list[str],
+    *,
+    seed_items: list[list[int]] | None = None,
+    histories: list[list[int]] | None = None,
+) -> pl.DataFrame:
+    """Requests for typed prompts (REQUEST_SCHEMA); the id is the hash of the text and, if given, the items.
+
+    >>> make_requests(["camping trip"])["request"][0]
+    'typed-e35c35335bcf'
+    """
+    seed_items = seed_items or [[] for _ in prompts]
+    histories = histories or [[] for _ in prompts]
+    ids = []
+    for prompt, seeds, history in zip(prompts, seed_items, histories, strict=True):
+        key = prompt if not seeds and not history else f"{prompt}|{seeds}|{history}"
+        ids.append("typed-" + hashlib.sha256(key.encode()).hexdigest()[:12])
+    return pl.DataFrame(
+        {"request": ids, "prompt": prompts, "history": histories, "seed_items": seed_items, "group": ids},
+        schema=REQUEST_SCHEMA,
+    )
+
+
+@dataclass
+class Slates:
+    """What a model emits.
+
+    Attributes:
+        items: int64 [P, S, K], unique inside a slate, -1 = slot left empty.
+        diagnostics: float arrays [P, S] by name (raw_duplicate_rate, invalid_id_rate, rounding_gap, ...).
+    """
+
+    items: np.ndarray
+    diagnostics: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def check(self, requests: pl.DataFrame, n_items: int, k: int, samples: int) -> None:
+        """Raise FaultySlates, with one clear line, unless the slates keep the contract."""
+        items, P = self.items, requests.height
+        if not isinstance(items, np.ndarray) or items.dtype != np.int64:
+            raise FaultySlates(f"slates must be an int64 array, got {getattr(items, 'dtype', type(items).__name__)}")
+        if items.shape != (P, samples, k):
+            raise FaultySlates(f"slates have shape {items.shape}, expected {(P, samples, k)} (requests, samples, slots)")
+
+        def where(mask: np.ndarray) -> str:
+            p, s = np.argwhere(mask)[0][:2]
+            return f"request {requests['request'][int(p)]!r}, sample {s}"
+
+        outside = (items < EMPTY) | (items >= n_items)
+        if outside.any():
+            raise FaultySlates(f"id {items[outside][0]} is outside the catalogue 0..{n_items - 1} ({where(outside)})")
+        ordered = np.sort(items, axis=-1)
+        repeats = (ordered[..., 1:] == ordered[..., :-1]) & (ordered[..., 1:] != EMPTY)
+        if repeats.any():
+            raise FaultySlates(f"an item is repeated inside a slate ({where(repeats)})")
+        seeds = requests["seed_items"].to_list()
+        if any(seeds):
+            emitted = np.stack([np.isin(items[p], seeds[p]) for p in range(P)])
+            if emitted.any():
+                raise FaultySlates(f"a seed item of the request was emitted ({where(emitted)})")
+        for name, values in self.diagnostics.items():
+            if np.shape(values) != (P, samples):
+                raise FaultySlates(f"diagnostic '{name}' has shape {np.shape(values)}, expected {(P, samples)}")
+            if not np.isfinite(values).all():
+                raise FaultySlates(f"diagnostic '{name}' holds NaN or infinity ({where(~np.isfinite(values))})")

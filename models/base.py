@@ -1,0 +1,223 @@
+"""The contract of every model: what it is called, what it can be told, how it is fitted and asked.
+
+A model sees a catalogue, features and train slates; it is asked with requests and answers with `Slates`.
+It never sees a metric or a reference: `evaluate` is handed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..datasets.errors import SlateBenchError, UsageError, unknown_name
+from ..datasets.features import Features, load_features, save_features
+from ..datasets.schema import Catalog, Slates, TrainData
+
+Evaluate = Callable[[Slates], float]
+Condition = Literal["prompt", "history"]
+Budget = Literal["smoke", "standard", "paper"]
+
+
+class Settings(BaseModel):
+    """Base of Config and Sampling: unknown keys refused, values checked, frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Progress(Protocol):
+    """Told how far a fit is; the caller draws the bar."""
+
+    def __call__(self, step: int, total: int, message: str = "") -> None: ...
+
+
+def no_progress(step: int, total: int, message: str = "") -> None:
+    """A Progress that shows nothing."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a reader must know of a model before trusting its row."""
+
+    title: str
+    paper: str  # citation, or what it is where no paper stands behind it
+    conditions: frozenset[Condition]
+    summary: str
+    departures: tuple[str, ...] = ()  # from the paper, and why
+
+
+@dataclass
+class FitReport:
+    """What fitting did: curves {name: [(step, value)]}, health {name: value}, notes; `state` may be 'diverged'."""
+
+    state: Literal["done", "diverged"] = "done"
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    health: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class SlateModel(ABC):
+    """A slate recommender. A subclass sets the class variables and writes fit, generate, arrays and restore.
+
+    `Config` is what needs a new fit, `Sampling` all that can change without one; their field names are disjoint.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    card: ClassVar[ModelCard]
+    Config: ClassVar[type[Settings]] = Settings
+    Sampling: ClassVar[type[Settings]] = Settings
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
+    BUDGETS: ClassVar[dict[Budget, dict[str, Any]]] = {}
+    seeded_fit: ClassVar[bool] = False  # does another seed give another fitted model?
+
+    catalog: Catalog
+    features: Features
+
+    def __init__(self, config: Settings | None = None, sampling: Settings | None = None) -> None:
+        self.config: Any = config if config is not None else self.Config()
+        self.sampling: Any = sampling if sampling is not None else self.Sampling()
+
+    # --- what a model must say -----------------------------------------------------------------
+
+    @abstractmethod
+    def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
+            progress: Progress = no_progress) -> FitReport:  # fmt: skip
+        """Fit on `data`; must set `self.catalog` and `self.features`.
+
+        Args:
+            data: all the model may see.
+            seed: of initialisation and of every random choice of the fit.
+            evaluate: headline metric of slates for `data.valid_requests` (1 sample, k = data.slate_length).
+            progress: told the step.
+        """
+
+    @abstractmethod
+    def generate(self, requests: pl.DataFrame, k: int, *, samples: int = 1, seed: int = 0,
+                 sampling: Settings | None = None) -> Slates:  # fmt: skip
+        """Slates [P, samples, k] for `requests` (REQUEST_SCHEMA); never a repeat, a seed item or a foreign id.
+
+        Noise hangs on (seed, request id, sample) alone: see `noise`.
+        """
+
+    @abstractmethod
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The fitted state as named arrays (written as safetensors), without catalogue and item vectors."""
+
+    @abstractmethod
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take back what `arrays` gave; `catalog`, `features`, `config` and `sampling` are already set."""
+
+    def stochastic(self, sampling: Settings | None = None) -> bool:
+        """Do two samples of the same request differ?"""
+        return False
+
+    def cost(self, k: int, sampling: Settings | None = None) -> dict[str, float]:
+        """Deterministic costs of one slate: `parameters` (trained), `nfe` (sequential network evaluations)."""
+        return {"parameters": 0, "nfe": 0}
+
+    def with_catalog(self, catalog: Catalog, features: Features) -> Self:
+        """The same fitted model over another catalogue, without a re-fit.
+
+        Raises:
+            SlateBenchError: where the method does not allow it.
+        """
+        raise SlateBenchError(f"{self.name} can't change its catalogue without a new fit")
+
+    # --- saving: safetensors + JSON + parquet, never a pickle -----------------------------------
+
+    def save(self, folder: Path) -> None:
+        """Write the complete model (catalogue and item vectors inside) into `folder`."""
+        from safetensors.numpy import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self.catalog.items.write_parquet(folder / "catalog.parquet")
+        save_features(self.features, folder)
+        save_file({k: np.ascontiguousarray(v) for k, v in self.arrays().items()}, folder / "state.safetensors")
+        head = {
+            "name": self.name,
+            "version": self.version,
+            "config": self.config.model_dump(),
+            "sampling": self.sampling.model_dump(),
+        }
+        (folder / "model.json").write_text(json.dumps(head, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            SlateBenchError: the folder holds another model or another version of this one.
+        """
+        from safetensors.numpy import load_file
+
+        head = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        if (head["name"], head["version"]) != (cls.name, cls.version):
+            raise SlateBenchError(
+                f"{folder} holds {head['name']} version {head['version']}, not {cls.name} version {cls.version}: fit again"
+            )
+        model = cls(cls.Config(**head["config"]), cls.Sampling(**head["sampling"]))
+        model.catalog = Catalog(pl.read_parquet(folder / "catalog.parquet"))
+        model.features = load_features(folder, model.catalog)
+        model.restore(load_file(folder / "state.safetensors"))
+        return model
+
+
+# --- settings: defaults, preset, budget, --set, in this order ------------------------------------
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Settings of a model and where each value came from."""
+
+    config: Settings
+    sampling: Settings
+    origin: dict[str, str]  # field -> default | preset NAME | budget NAME | set
+
+
+def resolve(cls: type[SlateModel], presets: list[str], budget: Budget, overrides: dict[str, Any]) -> Resolved:
+    """Settings of `cls`: defaults, then presets from left to right, then budget, then overrides.
+
+    Raises:
+        UsageError: an unknown preset or field (names the nearest), or a value of the wrong kind.
+    """
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    layers: list[tuple[str, dict[str, Any]]] = []
+    for preset in presets:
+        if preset not in cls.PRESETS:
+            raise unknown_name(f"preset of {cls.name}", preset, cls.PRESETS)
+        layers.append((f"preset {preset}", cls.PRESETS[preset]))
+    layers.append((f"budget {budget}", cls.BUDGETS.get(budget, {})))
+    layers.append(("set", overrides))
+    known = [*cls.Config.model_fields, *cls.Sampling.model_fields]
+    for label, layer in layers:
+        for key, value in layer.items():
+            if key not in known:
+                raise unknown_name(f"setting of {cls.name}", key, known)
+            values[key], origin[key] = value, label
+    try:
+        config = cls.Config(**{k: v for k, v in values.items() if k in cls.Config.model_fields})
+        sampling = cls.Sampling(**{k: v for k, v in values.items() if k in cls.Sampling.model_fields})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else "settings"
+        raise UsageError(f"{cls.name}: {key}={values.get(key)!r}: {first['msg']}") from error
+    return Resolved(config, sampling, {key: origin.get(key, "default") for key in known})
+
+
+# --- noise ----------------------------------------------------------------------------------------
+
+
+def noise(seed: int, request: str, sample: int, stream: str = "") -> np.random.Generator:
+    """The generator of one (seed, request, sample): the same noise whatever the batch or the order."""
+    key = hashlib.sha256(f"{seed}|{request}|{sample}|{stream}".encode()).digest()
+    return np.random.Generator(np.random.Philox(key=np.frombuffer(key[:16], dtype=np.uint64)))
