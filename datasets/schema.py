@@ -6,7 +6,7 @@ Sizes in docstrings: P prompts (requests), S samples, K slots, N items, d dims.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -122,6 +122,11 @@ class Part:
 
     def __len__(self) -> int:
         return self.requests.height
+
+    def only(self, keep: Iterable[str]) -> Part:
+        """The part cut down to the requests `keep`, in the same order."""
+        chosen = pl.col("request").is_in(list(keep))
+        return Part(self.name, self.requests.filter(chosen), self._references.filter(chosen))
 
 
 @dataclass(frozen=True)

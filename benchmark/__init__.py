@@ -1,0 +1,33 @@
+"""Running things: spec -> dataset -> features -> fit -> generate -> score -> time -> record -> MLflow -> table.
+
+Everything the command line does is a call here; the names are imported when first used, so that
+`import slatebench.benchmark` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .bench import BenchResult as BenchResult
+    from .bench import bench as bench
+    from .compare import compare as compare
+    from .generate import generate as generate
+    from .rescore import rescore as rescore
+    from .show import leaderboard as leaderboard
+
+_WHERE = {
+    "bench": "bench",
+    "BenchResult": "bench",
+    "compare": "compare",
+    "generate": "generate",
+    "rescore": "rescore",
+    "leaderboard": "show",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(f".{_WHERE[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,185 @@
+"""A cell of a grid: what the user asked for, and the frozen spec that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from ..datasets.errors import UsageError
+from ..datasets.evaluation import EvaluationSpace, evaluation_embedding
+from ..datasets.features import Features, make_features
+from ..datasets.registry import find_dataset, load_found
+from ..datasets.schema import PartName, SlateDataset
+from ..leaderboards.schema import Budget, RunSpec, Versions
+from ..metrics.base import Truth, make_truth
+from ..metrics.registry import metrics_version
+from ..models.base import SlateModel, resolve
+from ..models.registry import model_class, parse_model
+from .budgets import MEASURING
+
+CEILING = "ceiling"
+
+
+class Cell(BaseModel):
+    """What was asked for; unset values follow from the dataset's card, the model and the budget."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str
+    model: str  # address: name or name:preset+preset, or "ceiling" for all ceilings of the dataset
+    seed: int = 0
+    part: Literal["test", "valid"] = "test"
+    budget: Budget = "standard"
+    source: Literal["auto", "real", "synthetic"] = "auto"
+    split_seed: int = 0
+    k: int | None = None
+    samples: int | None = None
+    encoder: str | None = None
+    bertscore: str | None = None
+    overrides: dict[str, Any] = {}
+    allow_collapse: bool = False
+
+    @property
+    def label(self) -> str:
+        """Model address and the values set by hand."""
+        return " ".join([self.model, *(f"{key}={value}" for key, value in sorted(self.overrides.items()))])
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset with what is computed from it once and used by every cell."""
+
+    dataset: SlateDataset
+    features: Features
+    space: EvaluationSpace
+    notice: str | None
+
+    def truth(self, part: PartName, keep: set[str] | None = None) -> Truth:
+        """What the metrics know of a part (or of the requests `keep` of it)."""
+        return _truth(self, part, frozenset(keep) if keep is not None else None)
+
+
+@lru_cache(maxsize=8)
+def _truth(data: Data, part: PartName, keep: frozenset[str] | None) -> Truth:
+    dataset = data.dataset
+    spaces = {"evaluation": data.space.vectors, "model": data.features.items()}
+    truth_part = dataset.part(part)
+    if keep is not None:
+        truth_part = truth_part.only(keep)
+    return make_truth(truth_part, dataset.catalog, spaces)
+
+
+def load_data(cell: Cell) -> Data:
+    """Dataset, features and evaluation space of a cell (kept for the next cells of this process)."""
+    return _load_data(cell.dataset, cell.source, cell.split_seed, cell.encoder)
+
+
+@lru_cache(maxsize=2)
+def _load_data(name: str, source: Any, split_seed: int, encoder: str | None) -> Data:
+    found = find_dataset(name, source)
+    dataset = load_found(found, split_seed=split_seed)
+    return Data(dataset, make_features(dataset, encoder=encoder), evaluation_embedding(dataset), found.notice)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A cell with everything resolved; `skip` says why it can't run."""
+
+    cell: Cell
+    spec: RunSpec
+    notice: str | None
+    origin: dict[str, str]
+    skip: str | None = None
+
+
+def plan(cell: Cell) -> Plan:
+    """Resolve a cell into its spec.
+
+    Raises:
+        UsageError: unknown dataset, model, preset or setting, or a value out of range.
+        DataError: the data can't be had.
+    """
+    data = load_data(cell)
+    dataset, measuring = data.dataset, MEASURING[cell.budget]
+    k = cell.k or min(dataset.slate_length, len(dataset.catalog))
+    if not 1 <= k <= len(dataset.catalog):
+        raise UsageError(f"k={k}: choose 1 to {len(dataset.catalog)}, the size of the catalogue of {dataset.name}")
+    if cell.samples is not None and cell.samples < 1:
+        raise UsageError(f"samples={cell.samples}: choose at least 1")
+    config: dict[str, Any] = {}
+    sampling: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    skip, seed, samples, version = None, 0, 1, "1"
+    if cell.model.split(":")[0] != CEILING:
+        name, presets = parse_model(cell.model)
+        cls = model_class(name)
+        resolved = resolve(cls, presets, cell.budget, cell.overrides)
+        config, sampling = resolved.config.model_dump(), resolved.sampling.model_dump()
+        origin, version = resolved.origin, cls.version
+        model = cls(resolved.config, resolved.sampling)
+        if model.stochastic():
+            samples = cell.samples or measuring.samples
+        if model.stochastic() or cls.seeded_fit:
+            seed = cell.seed  # a deterministic model runs once: all seeds are one spec
+        skip = _mismatch(cls, dataset)
+    spec = RunSpec(
+        dataset=dataset.name,
+        source=dataset.source,
+        fingerprint=dataset.fingerprint,
+        split_seed=cell.split_seed,
+        part=cell.part,
+        model=cell.model,
+        config=config,
+        sampling=sampling,
+        seed=seed,
+        k=k,
+        samples=samples,
+        budget=cell.budget,
+        encoder=data.features.encoder,
+        bertscore=cell.bertscore or measuring.bertscore,
+        versions=Versions(
+            model=version,
+            metrics=metrics_version(data.truth(cell.part)),
+            features=data.features.version,
+            evaluation=data.space.version,
+        ),
+    )
+    return Plan(cell, spec, data.notice, origin, skip)
+
+
+def _mismatch(cls: type[SlateModel], dataset: SlateDataset) -> str | None:
+    asked = "prompt" if dataset.card.task == "prompt->slate" else "history"
+    if asked in cls.card.conditions or not cls.card.conditions:
+        return None
+    return f"{cls.name} answers {'/'.join(sorted(cls.card.conditions))}, {dataset.name} asks with {asked}"
+
+
+def fit_folder(runs: Path, plan: Plan) -> Path:
+    """Where the fitted model of a plan is kept, apart from its runs: a change of Sampling never fits again."""
+    import hashlib
+    import json
+
+    spec = plan.spec
+    name, _ = parse_model(spec.model)
+    key = spec.model_dump(include={"dataset", "fingerprint", "config", "encoder"})
+    key |= {"model": name, "version": spec.versions.model, "features": spec.versions.features}
+    key["seed"] = spec.seed if model_class(name).seeded_fit else 0
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    return runs / ".fits" / spec.dataset / name / digest
+
+
+def cutoffs_of(dataset: SlateDataset, k: int) -> list[int]:
+    """Cut-offs of the metrics: the card's, no longer than the slate."""
+    return [c for c in dataset.card.cutoffs if c <= k] or [k]
+
+
+def seeded(seed: int, stream: str) -> int:
+    """A seed derived by name: initialisation and sampling never share a stream."""
+    import hashlib
+
+    return int(np.frombuffer(hashlib.sha256(f"{seed}|{stream}".encode()).digest()[:4], dtype=np.uint32)[0])

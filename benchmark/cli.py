@@ -1,0 +1,282 @@
+"""The command line. Imports nothing heavy: what a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..datasets.errors import SlateBenchError, UsageError
+from .cli_data import datasets_app
+from .cli_leaderboard import leaderboard_app
+from .cli_models import models_app
+from .options import (BudgetOption, DatasetOption, DebugOption, JsonOption, PartOption, RunsOption, SetOption,
+                      SourceOption, parse_seeds, parse_set)  # fmt: skip
+
+app = typer.Typer(
+    name="slatebench",
+    help="Compare generative slate recommenders: same data, same metrics, with intervals, floors and ceilings.",
+    epilog="First steps: slatebench bench bm25 --dataset bundle, then slatebench leaderboard show --dataset bundle",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(datasets_app, name="datasets")
+app.add_typer(models_app, name="models")
+app.add_typer(leaderboard_app, name="leaderboard")
+
+
+@app.command(
+    epilog="Examples: slatebench bench bm25 dense --dataset bundle --seeds 0,1,2   |   "
+    "slatebench bench bm25 --dataset bundle --set k1=1.2 --budget smoke"
+)
+def bench(
+    models: Annotated[list[str], typer.Argument(help="Models, e.g. bm25 or dense:sampled (`slatebench models list`).")],
+    dataset: Annotated[list[str], typer.Option("--dataset", "-d", help="Dataset; may be given several times.")],
+    seeds: Annotated[str, typer.Option(help="Seeds, e.g. 0,1,2. A deterministic model runs once.")] = "0",
+    budget: BudgetOption = "standard",
+    part: PartOption = "test",
+    source: SourceOption = "auto",
+    split_seed: Annotated[int, typer.Option(help="Another split: another fingerprint, another board.")] = 0,
+    k: Annotated[int | None, typer.Option("-k", help="Slots of a slate (default: the dataset's).")] = None,
+    samples: Annotated[int | None, typer.Option(help="Samples per request of a stochastic model.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Text encoder: minilm or a sentence-transformers name.")] = None,
+    bertscore: Annotated[str | None, typer.Option(help="Model of BERTScore (default: minilm from standard on).")] = None,
+    set_: SetOption = None,
+    rerun: Annotated[bool, typer.Option(help="Run again even where a finished record exists.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which a cell is stopped.")] = None,
+    memory: Annotated[float | None, typer.Option(help="GiB of memory above which a cell is stopped.")] = None,
+    latency: Annotated[bool, typer.Option(help="Measure latency, last and alone.")] = True,
+    runs: RunsOption = None,
+    json_: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Fit, generate, score, time and record models on datasets; log to MLflow; print the board."""
+    from .bench import bench as run_bench
+    from .screen import Screen
+
+    screen = Screen()
+    with screen:
+        result = run_bench(
+            models, dataset, seeds=parse_seeds(seeds), part=part, budget=budget, source=source, split_seed=split_seed,
+            k=k, samples=samples, encoder=encoder, bertscore=bertscore, overrides=parse_set(set_), runs=runs, rerun=rerun,
+            timeout=timeout, memory_gib=memory, latency=latency, listener=screen, debug=debug,
+        )  # fmt: skip
+    if json_:
+        for run in result.runs:
+            print(run_json(run))
+    else:
+        _print_boards(result.runs, part, runs)
+        if seeds == "0" and any(run.spec.samples > 1 for run in result.runs):
+            screen.line("One seed: for a claim add --seeds 0,1,2")
+    for notice in result.notices:
+        screen.notice(notice)
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+def run_json(run: Any) -> str:
+    """One run as one line of JSON."""
+    record, spec = run.record, run.spec
+    return json.dumps(
+        {
+            "dataset": spec.dataset,
+            "source": spec.source,
+            "fingerprint": spec.fingerprint,
+            "part": spec.part,
+            "model": spec.model,
+            "label": record.label,
+            "seed": spec.seed,
+            "budget": spec.budget,
+            "state": record.state,
+            "reason": record.reason,
+            "path": str(run.folder),
+            "metrics": {
+                name: {key: getattr(value, key) for key in ("mean", "low", "high", "n")}
+                for name, value in record.metrics.items()
+            },
+            "timings": record.timings,
+            "latency": {key: value for key, value in (record.latency or {}).items() if key != "samples_ms"} or None,
+            "cost": record.cost,
+            "notice": record.notice,
+        }
+    )
+
+
+def _print_boards(runs: list[Any], part: str, folder: Path | None) -> None:
+    from rich.console import Console
+
+    from ..leaderboards.tables import as_table, caption
+    from .show import leaderboard
+
+    console = Console(highlight=False)
+    for dataset in dict.fromkeys(run.spec.dataset for run in runs):
+        mine = [run for run in runs if run.spec.dataset == dataset]
+        if not any(run.record.state == "done" for run in mine):
+            continue
+        board = leaderboard(dataset, part=part, budget=mine[0].spec.budget, k=mine[0].spec.k, runs=folder)
+        console.print(as_table(board))
+        for line in caption(board):
+            console.print(line, markup=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: slatebench compare prompt2vec bm25 --dataset bundle")
+def compare(
+    a: Annotated[str, typer.Argument(help="A system (e.g. bm25) or a run folder.")],
+    b: Annotated[str, typer.Argument(help="The system or run folder to compare it with.")],
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Where a and b are systems.")] = None,
+    part: PartOption = "test",
+    budget: Annotated[str | None, typer.Option(help="Which budget's runs (default: one that both have).")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Metrics; may be given several times.")] = None,
+    examples: Annotated[int, typer.Option(help="Prompts to show for each side.")] = 3,
+    runs: RunsOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Paired comparison of two systems: differences with intervals and p values, and where each wins most."""
+    from .compare import compare as run_compare
+    from .compare_text import comparison_json, print_comparison
+
+    found = run_compare(a, b, dataset=dataset, part=part, budget=budget, metrics=metric, examples=examples, runs=runs)
+    if json_:
+        print(comparison_json(found))
+    else:
+        print_comparison(found)
+
+
+@app.command(epilog='Example: slatebench generate dense:sampled -d bundle --prompt "camping trip with kids" -k 5 --samples 2')
+def generate(
+    model: Annotated[str, typer.Argument(help="Model, e.g. dense:sampled.")],
+    dataset: DatasetOption,
+    prompt: Annotated[str, typer.Option(help="What the slate is for.")],
+    k: Annotated[int | None, typer.Option("-k", help="Slots (default: the dataset's).")] = None,
+    samples: Annotated[int, typer.Option(help="Slates to draw.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the drawing.")] = 0,
+    seed_item: Annotated[list[str] | None, typer.Option(help="Original id of an item that is part of the question.")] = None,
+    source: SourceOption = "auto",
+    set_: SetOption = None,
+    runs: RunsOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Type a prompt, see slates with titles (from the newest fitted run; fits one if there is none)."""
+    from dataclasses import asdict
+
+    from .generate import generate as run_generate
+
+    made = run_generate(model, dataset, prompt, k=k, samples=samples, seed=seed, seed_items=seed_item,
+                        overrides=parse_set(set_), source=source, runs=runs)  # fmt: skip
+    if json_:
+        print(json.dumps(asdict(made)))
+        return
+    print(f"{made.model}: {made.prompt}")
+    for i, slate in enumerate(made.slates, 1):
+        print(f"\nslate {i}" if len(made.slates) > 1 else "")
+        for rank, title in enumerate(slate, 1):
+            print(f"{rank:4d}  {title}")
+    print(f"\n{made.seconds * 1000:.0f} ms a slate", end="")
+    print(f", freshness {made.freshness:.2f}" if made.freshness is not None else "")
+    for note in made.notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+@app.command(epilog="Example: slatebench rescore runs/bundle/bm25/0123456789abcdef")
+def rescore(
+    folders: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    bertscore: Annotated[str | None, typer.Option(help="Also measure BERTScore with this model.")] = None,
+    runs: RunsOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Compute the metrics of finished runs again from their slates, without a new fit."""
+    from ..leaderboards.records import read_run, runs_folder
+    from .rescore import rescore as run_rescore
+
+    for run in run_rescore([read_run(folder) for folder in folders], runs_folder(runs), bertscore=bertscore):
+        print(run_json(run) if json_ else f"{run.record.label} seed {run.spec.seed}: {run.folder}")
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
+    runs: RunsOption = None,
+) -> None:
+    """Open the MLflow page over the records (Ctrl-C ends it)."""
+    import os
+    import subprocess
+
+    from ..leaderboards.mlflow_view import connect, tracking_uri
+    from ..leaderboards.records import runs_folder
+
+    folder = runs_folder(runs).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    uri = tracking_uri(folder)
+    experiments = [e for e in connect(folder).search_experiments() if e.name != "Default"]
+    for experiment in experiments:
+        print(f"{experiment.name}: http://127.0.0.1:{port}/#/experiments/{experiment.experiment_id}/runs", flush=True)
+    if not experiments:
+        print("no runs yet: slatebench bench bm25 --dataset bundle", flush=True)
+    if uri.startswith("http"):
+        print(f"the server is {uri}")
+        return
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1",
+               "--port", str(port), "--workers", "1", "--artifacts-destination", str(folder / "mlartifacts")]  # fmt: skip
+    raise typer.Exit(subprocess.call(command, env=environment, cwd=folder))
+
+
+@app.command()
+def doctor(runs: RunsOption = None, json_: JsonOption = False) -> None:
+    """Check versions, machine, data, MLflow store and disk, and say what to do about each problem."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from .doctor import doctor as examine
+
+    findings = examine(runs)
+    if json_:
+        print(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        table = Table("", "what", "state", "what to do", header_style="bold")
+        style = {"ok": "green", "note": "yellow", "problem": "bold red"}
+        for f in findings:
+            table.add_row(f"[{style[f.level]}]{f.level}[/]", *(text.replace("[", "\\[") for text in (f.topic, f.state, f.mend)))
+        Console().print(table)
+    if any(finding.level == "problem" for finding in findings):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point: one clear line for whatever a user can get wrong; exit codes 0 done, 1 failed, 2 usage."""
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except UsageError as error:
+        _fail(error, 2)
+    except SlateBenchError as error:
+        _fail(error, 1)
+    except KeyboardInterrupt:
+        print("\nstopped; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(0)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            _fail("the disk is full: free some space and run the same command again; finished cells are kept", 1)
+        _fail(f"{error.strerror or error} ({error.filename})" if error.filename else str(error), 1)
+    except typer.Abort:
+        sys.exit(1)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error of the command line itself
+            _fail(f"{error.format_message()} (see --help)", 2)  # type: ignore[attr-defined]
+        _fail(f"unexpected {type(error).__name__}: {error} (this is our fault; --debug shows the traceback)", 1)
+
+
+def _fail(message: object, code: int) -> None:
+    if "--debug" in sys.argv:
+        raise
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    sys.exit(code)

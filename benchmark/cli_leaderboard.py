@@ -1,0 +1,53 @@
+"""`slatebench leaderboard`: boards from the records on disk."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from .options import DatasetOption, PartOption, RunsOption
+
+leaderboard_app = typer.Typer(help="Boards from the records.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@leaderboard_app.command(epilog="Example: slatebench leaderboard show --dataset bundle --metric ndcg_at_10 --format md")
+def show(
+    dataset: DatasetOption,
+    part: PartOption = "test",
+    budget: Annotated[str | None, typer.Option(help="By default that of most finished runs.")] = None,
+    k: Annotated[int | None, typer.Option("-k", help="By default that of most finished runs.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Metrics to show; may be given several times.")] = None,
+    format_: Annotated[Literal["table", "md", "csv", "json"], typer.Option("--format")] = "table",
+    runs: RunsOption = None,
+) -> None:
+    """Systems from best to worst, with intervals, rank bands, floors and ceilings."""
+    from rich.console import Console
+
+    from ..leaderboards import tables
+    from .show import leaderboard
+
+    board = leaderboard(dataset, part=part, budget=budget, k=k, runs=runs)  # type: ignore[arg-type]
+    if format_ != "table":
+        write = {"md": tables.as_markdown, "csv": tables.as_csv, "json": tables.as_json}[format_]
+        print(write(board, metric))
+        return
+    console = Console(highlight=False)
+    console.print(tables.as_table(board, metric))
+    for line in tables.caption(board):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+@leaderboard_app.command()
+def rebuild(runs: RunsOption = None) -> None:
+    """Make the MLflow view again from nothing, from the records."""
+    from ..leaderboards.mlflow_view import rebuild as rebuild_view
+    from ..leaderboards.mlflow_view import tracking_uri
+    from ..leaderboards.records import list_runs, runs_folder
+
+    folder = runs_folder(runs).resolve()
+    found, problems = list_runs(folder)
+    count = rebuild_view(found, folder)
+    print(f"{count} records logged to {tracking_uri(folder)}")
+    for problem in problems:
+        print(f"left out: {problem}")

@@ -1,0 +1,89 @@
+"""`slatebench models`: what models there are, what they can be told, and how to add one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import BudgetOption, JsonOption, SetOption, parse_set
+
+models_app = typer.Typer(help="List, show, add and test models.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@models_app.command("list")
+def list_(json_: JsonOption = False) -> None:
+    """All models: built in and plug-ins."""
+    from ..models.registry import model_names, model_title
+
+    rows = [{"model": name, "title": model_title(name)} for name in model_names()]
+    if json_:
+        print(json.dumps(rows))
+        return
+    for row in rows:
+        print(f"{row['model']:<16}{row['title']}")
+
+
+@models_app.command(epilog="Example: slatebench models show bm25 --set k1=1.2")
+def show(
+    model: Annotated[str, typer.Argument(help="Address, e.g. dense:sampled.")],
+    budget: BudgetOption = "standard",
+    set_: SetOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """A model's card, and every value it would run with and where that comes from."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..models.describe import describe
+    from ..models.registry import model_class, parse_model
+
+    cls = model_class(parse_model(model)[0])
+    rows = describe(model, budget, parse_set(set_))
+    if json_:
+        print(json.dumps({"model": model, "values": [asdict(row) for row in rows]}, default=str))
+        return
+    card = cls.card
+    print(f"{model}: {card.title} (version {cls.version})\n{card.summary}\nPaper: {card.paper}")
+    print(f"Answers: {', '.join(sorted(card.conditions))}. Presets: {', '.join(sorted(cls.PRESETS)) or 'none'}")
+    for departure in card.departures:
+        print(f"Departure: {departure}")
+    if rows:
+        table = Table("value", "", "from", "kind", "allowed", "what", header_style="bold")
+        for row in rows:
+            table.add_row(*(str(getattr(row, key)) for key in ("field", "value", "origin", "kind", "allowed", "doc")))
+        Console(highlight=False).print(table, markup=False)
+
+
+@models_app.command(epilog="Example: slatebench models new my-model --to ~/my-model")
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the new model.")],
+    to: Annotated[Path, typer.Option(help="Folder of the new plug-in package.")] = Path("."),
+) -> None:
+    """Write the skeleton of a new model: a plug-in package that passes the contract suite."""
+    from ..models.skeleton import write_skeleton
+
+    folder = write_skeleton(name, to)
+    print(f"wrote {folder}\nnext: pip install -e {folder} && slatebench models test {name}")
+
+
+@models_app.command(epilog="Example: slatebench models test bm25")
+def test(model: Annotated[str, typer.Argument(help="Address, e.g. dense:sampled.")], json_: JsonOption = False) -> None:
+    """Run the contract suite over a model (also one of your own)."""
+    from dataclasses import asdict
+
+    from ..models.testing import run_contract
+
+    checks = run_contract(model)
+    if json_:
+        print(json.dumps([asdict(check) for check in checks]))
+    else:
+        for check in checks:
+            print(f"{'passed' if check.passed else 'FAILED'}  {check.name}{f': {check.message}' if check.message else ''}")
+        print(f"{sum(check.passed for check in checks)} of {len(checks)} checks passed")
+    if not all(check.passed for check in checks):
+        raise typer.Exit(1)

@@ -1,0 +1,150 @@
+"""`generate`: type a prompt, see slates with titles."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..datasets.errors import UsageError
+from ..datasets.schema import EMPTY, make_requests
+from ..leaderboards.records import Run, list_runs, runs_folder
+from ..models.base import SlateModel, resolve
+from ..models.registry import model_class, parse_model
+from .cell import seeded
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Slates for a typed prompt.
+
+    Attributes:
+        slates: per sample the titles, best first.
+        ids: the same as original item ids.
+        seconds: per slate.
+        freshness: share of items per further sample that no earlier sample held (None for one sample).
+        notes: what a reader must know (which run it came from, that a model is deterministic, ...).
+    """
+
+    prompt: str
+    model: str
+    slates: list[list[str]]
+    ids: list[list[str]]
+    seconds: float
+    freshness: float | None
+    notes: list[str] = field(default_factory=list)
+
+
+def generate(
+    model: str,
+    dataset: str,
+    prompt: str,
+    *,
+    k: int | None = None,
+    samples: int = 1,
+    seed: int = 0,
+    seed_items: list[str] | None = None,
+    overrides: dict[str, Any] | None = None,
+    source: str = "auto",
+    runs: Path | str | None = None,
+) -> Generated:
+    """Slates for `prompt` from the newest fitted run of `model`; fits one if there is none.
+
+    Args:
+        model: address, e.g. `dense:sampled`.
+        dataset: name.
+        prompt: free text.
+        k: slots (default: the dataset's slate length).
+        samples: slates to draw.
+        seed: of the drawing.
+        seed_items: original ids of items that belong to the question.
+        overrides: values of Sampling fields; a Config field needs a new fit.
+        source: `auto`, `real` or `synthetic`.
+        runs: folder of the records.
+
+    Raises:
+        UsageError: unknown names or values, an unknown seed item, an empty prompt.
+    """
+    if not prompt.strip():
+        raise UsageError('the prompt is empty: say what the slate is for, e.g. --prompt "camping trip with kids"')
+    if samples < 1 or (k is not None and k < 1):
+        raise UsageError("samples and k must be at least 1")
+    fitted, run, notes = _fitted(model, dataset, overrides or {}, source, runs)
+    k = k or run.spec.k
+    catalog = fitted.catalog
+    unknown = [item for item in seed_items or [] if item not in catalog.index]
+    if unknown:
+        raise UsageError(f"seed item '{unknown[0]}' is not in the catalogue of {run.spec.dataset}")
+    requests = make_requests([prompt], seed_items=[[catalog.index[item] for item in seed_items or []]])
+    if samples > 1 and not fitted.stochastic():
+        notes.append(f"{model} is deterministic: it has one slate for a prompt, so one is shown")
+        samples = 1
+    drawing = seeded(seed, "sampling")
+    fitted.generate(requests, k, seed=drawing)  # loads the text encoder: not part of the time shown
+    started = time.perf_counter()
+    items = fitted.generate(requests, k, samples=samples, seed=drawing).items[0]  # [samples, k]
+    seconds = (time.perf_counter() - started) / samples
+    return Generated(
+        prompt=prompt,
+        model=model,
+        slates=[[catalog.titles[i] for i in slate if i != EMPTY] for slate in items],
+        ids=[[catalog.ids[i] for i in slate if i != EMPTY] for slate in items],
+        seconds=seconds,
+        freshness=_freshness(items) if samples > 1 else None,
+        notes=notes,
+    )
+
+
+def _freshness(items: np.ndarray) -> float:
+    """Mean over m = 2..S of the share of sample m's items that no earlier sample held (PROTOCOL section 4)."""
+    new = [np.isin(items[m], items[:m], invert=True).mean() for m in range(1, len(items))]
+    return float(np.mean(new))
+
+
+def _fitted(
+    model: str, dataset: str, overrides: dict[str, Any], source: str, runs: Path | str | None
+) -> tuple[SlateModel, Run, list[str]]:
+    """The newest fitted run of a model with these settings, loaded; fitted now if there is none."""
+    from .bench import bench
+
+    name, presets = parse_model(model)
+    cls = model_class(name)
+    notes: list[str] = []
+    run = _newest(model, dataset, overrides, source, runs)
+    if run is None:
+        notes.append(f"no fitted run of {model} on {dataset} yet: fitted now (budget smoke; `slatebench bench` makes a full run)")
+        result = bench(model, dataset, budget="smoke", source=source, overrides=overrides, runs=runs, latency=False)
+        run = result.runs[0]
+        notes += result.notices
+        if run.record.state != "done":
+            raise UsageError(f"{model} could not be fitted on {dataset}: {run.record.reason}")
+    elif run.record.notice:
+        notes.append(run.record.notice)
+    notes.append(f"from {run.folder}")
+    fitted = cls.load(run.folder / "model")
+    sampling = {key: value for key, value in overrides.items() if key in cls.Sampling.model_fields}
+    fitted.sampling = resolve(cls, presets, run.spec.budget, sampling).sampling
+    return fitted, run, notes
+
+
+def _newest(
+    model: str, dataset: str, overrides: dict[str, Any], source: str, runs: Path | str | None
+) -> Run | None:
+    """The newest finished run of a model whose Config is the one asked for (a Sampling value never needs a new fit)."""
+    name, presets = parse_model(model)
+    cls = model_class(name)
+    fitting = []
+    for twin in (dataset, f"{dataset}-synthetic"):
+        for run in list_runs(runs_folder(runs), twin)[0]:
+            if run.record.state != "done" or run.spec.model != model or not (run.folder / "model").exists():
+                continue
+            if source in ("real", "synthetic") and run.spec.source != source:
+                continue
+            if run.spec.config == resolve(cls, presets, run.spec.budget, overrides).config.model_dump():
+                fitting.append(run)
+        if fitting:
+            break
+    return max(fitting, key=lambda run: run.record.created, default=None)

@@ -1,0 +1,65 @@
+"""`rescore`: the metrics of finished runs again from their slates, without fitting or generating."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..datasets.errors import UsageError
+from ..leaderboards.records import Run, folder_in_the_making, read_run, run_folder, write_record
+from ..leaderboards.schema import RunSpec, Versions
+from ..metrics.registry import metrics_version
+from .cell import Cell, load_data
+from .run import read_slates, scored
+
+
+def rescore(runs: Sequence[Run], folder: Path, *, bertscore: str | None = None) -> list[Run]:
+    """Score the slates of `runs` with the metrics of this version; a changed metric version makes a new record.
+
+    Args:
+        runs: finished runs.
+        folder: of the records.
+        bertscore: also measure BERTScore, with this model.
+
+    Raises:
+        UsageError: a run that did not finish, or data that are not those of the run.
+    """
+    return [_rescore(run, folder, bertscore) for run in runs]
+
+
+def _rescore(run: Run, folder: Path, bertscore: str | None) -> Run:
+    spec = run.spec
+    if run.record.state != "done":
+        raise UsageError(f"{run.folder}: state {run.record.state}, nothing to score")
+    source = "real" if spec.source == "real" else "auto"
+    cell = Cell(dataset=spec.dataset, model=spec.model, source=source, split_seed=spec.split_seed, encoder=spec.encoder)
+    data = load_data(cell)
+    if data.dataset.fingerprint != spec.fingerprint:
+        raise UsageError(
+            f"{run.folder}: made on fingerprint {spec.fingerprint}, the data here have {data.dataset.fingerprint}"
+        )
+    slates = read_slates(run.folder, data.dataset.part(spec.part).requests, data.dataset.catalog)
+    versions = Versions(
+        model=spec.versions.model,
+        features=spec.versions.features,
+        metrics=metrics_version(data.truth(spec.part)),
+        evaluation=data.space.version,
+    )
+    new = RunSpec(**{**spec.model_dump(), "versions": versions, "bertscore": bertscore or spec.bertscore})
+    final = run_folder(folder, new)
+    with folder_in_the_making(final) as beside:
+        for path in run.folder.iterdir():
+            if path.name != "record.json":
+                _bring(path, beside / path.name)
+        record = scored(run.record.model_copy(update={"spec": new}), data, slates, beside)
+        write_record(beside, record)
+    return read_run(final)
+
+
+def _bring(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copy2(source, target)
+

@@ -1,0 +1,273 @@
+"""One cell, start to end: spec -> dataset -> features -> fit (or cached fit) -> generate -> score -> record.
+
+Timing is done afterwards, last and alone (latency.py); MLflow and the table on screen follow from the record.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from filelock import FileLock
+
+from ..datasets.ceilings import ceilings
+from ..datasets.errors import FaultySlates, SlateBenchError
+from ..datasets.schema import EMPTY, Catalog, Slates, references_closed, train_data
+from ..leaderboards.records import Run, find_run, folder_in_the_making, run_folder, write_record, write_text
+from ..leaderboards.schema import Estimate, Record, State
+from ..metrics.evaluate import evaluate, summarise
+from ..models.base import SlateModel
+from ..models.registry import model_class, parse_model
+from .cell import CEILING, Data, Plan, cutoffs_of, fit_folder, load_data, seeded
+from .machine import commit, machine, packages
+
+HEADLINE = "ndcg_sim_at_10"
+Report = Callable[..., None]  # report(phase, step=0, total=0, message="")
+
+
+def run_plan(plan: Plan, runs: Path, report: Report, rerun: bool = False) -> Run:
+    """Run a planned cell and return its record; a whole record of the same spec is used again.
+
+    Raises:
+        SlateBenchError: the model broke its contract, or it raised.
+    """
+    spec = plan.spec
+    final = run_folder(runs, spec)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(final.parent / f".{spec.hash}.lock"):
+        before = find_run(runs, spec)
+        if before is not None and before.record.state == "done" and not rerun:
+            return before
+        with folder_in_the_making(final) as folder, _log(folder, report) as log:
+            record = base_record(plan, "skipped", plan.skip) if plan.skip else _run(plan, runs, folder, log, rerun)
+            write_record(folder, record)
+    return Run(final, record)
+
+
+def _run(plan: Plan, runs: Path, folder: Path, report: Report, rerun: bool) -> Record:
+    spec, timings = plan.spec, {}
+    with _timed(timings, "data", report):
+        data = load_data(plan.cell)
+    requests = data.dataset.part(spec.part).requests
+    with _timed(timings, "features", report):
+        data.features.items()
+    fitted = None
+    if spec.model.startswith(f"{CEILING}:"):
+        with _timed(timings, "generate", report):
+            slates = _ceiling(data, spec.part, spec.model, spec.k)
+    else:
+        with _timed(timings, "fit", report):
+            fitted = _fitted(plan, data, runs, folder / "model", report, rerun)
+        with _timed(timings, "generate", report), guarded(data, fitted.model):
+            slates = fitted.model.generate(
+                requests, spec.k, samples=spec.samples, seed=seeded(spec.seed, "sampling"), sampling=None
+            )
+    slates.check(requests, len(data.dataset.catalog), spec.k, spec.samples)
+    write_slates(folder, slates, requests, data.dataset.catalog)
+    record = base_record(plan, "done").model_copy(update={"timings": timings, "fit_cached": False})
+    if fitted is not None:
+        record = record.model_copy(update=fitted.facts(spec.k))
+    with _timed(timings, "score", report):
+        return scored(record, data, slates, folder)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A fitted model, what its fit reported, and whether it came from the cache."""
+
+    model: SlateModel
+    report: dict
+    cached: bool
+
+    def facts(self, k: int) -> dict:
+        """What the record says of the model."""
+        card = asdict(self.model.card) | {"conditions": sorted(self.model.card.conditions)}
+        return {"fit": self.report, "fit_cached": self.cached, "cost": self.model.cost(k), "model_card": card}
+
+
+def scored(record: Record, data: Data, slates: Slates, folder: Path) -> Record:
+    """The record with the metrics of `slates`; writes scores.parquet into `folder`."""
+    spec = record.spec
+    truth = data.truth(spec.part)
+    scores = evaluate(
+        slates, truth, cutoffs=cutoffs_of(data.dataset, spec.k), deterministic=spec.samples == 1
+    )
+    scores.per_request.write_parquet(folder / "scores.parquet")
+    data.dataset.part(spec.part).requests.select("request", "group", "prompt").write_parquet(folder / "requests.parquet")
+    metrics = {name: Estimate(**values) for name, values in summarise(scores, truth.groups).items()}
+    return record.model_copy(update={"metrics": metrics})
+
+
+# --- fitting ---------------------------------------------------------------------------------------
+
+
+def _fitted(plan: Plan, data: Data, runs: Path, folder: Path, report: Report, rerun: bool) -> _Fitted:
+    """The fitted model of a plan, from the cache or fitted now; its files are linked into the run's folder.
+
+    What is measured is always what was saved: a fresh fit is read back too.
+    """
+    cls = model_class(parse_model(plan.spec.model)[0])
+    kept = fit_folder(runs, plan)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(kept.parent / f".{kept.name}.lock"):
+        cached = (kept / "fit.json").exists() and not rerun
+        if not cached:
+            _fit(cls, plan, data, kept, report)
+        shutil.copytree(kept, folder, copy_function=_link)
+    fit = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
+    (folder / "fit.json").unlink()
+    head = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    write_text(folder / "model.json", json.dumps(head | {"sampling": plan.spec.sampling}, indent=1))
+    model = cls.load(folder)
+    model.features = data.features  # the same vectors, with the prompts of the dataset already encoded
+    return _Fitted(model, fit, cached)
+
+
+def _fit(cls: type[SlateModel], plan: Plan, data: Data, kept: Path, report: Report) -> None:
+    spec = plan.spec
+    model = cls(cls.Config(**spec.config), cls.Sampling(**spec.sampling))
+    model.checkpoint_folder = kept.parent / f"{kept.name}.partial"
+    seen = replace(train_data(data.dataset, data.features), catalog=Catalog(data.dataset.catalog.items.clone()))
+    evaluate_valid = evaluator(data, seen.valid_requests)
+    started = time.perf_counter()
+    with guarded(data, model):
+        fit_report = model.fit(
+            seen,
+            seed=seeded(spec.seed, "fit"),
+            evaluate=evaluate_valid,
+            progress=lambda step, total, message="": report("fit", step, total, message),
+        )
+    if fit_report.state == "diverged":
+        raise Diverged(f"{spec.model} diverged while fitting: lower learning_rate, or see the curves in log.txt")
+    with folder_in_the_making(kept) as folder:
+        model.save(folder)
+        facts = asdict(fit_report) | {"seconds": time.perf_counter() - started}
+        write_text(folder / "fit.json", json.dumps(facts))
+    shutil.rmtree(model.checkpoint_folder, ignore_errors=True)
+
+
+class Diverged(SlateBenchError):
+    """The fit ran away (NaN or infinite loss): state `diverged`."""
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+
+
+def evaluator(data: Data, requests: pl.DataFrame) -> Callable[[Slates], float]:
+    """The `evaluate` handed to `fit`: the headline metric of slates for `requests` of the validation part."""
+    truth = data.truth("valid", set(requests["request"]))
+
+    def headline(slates: Slates) -> float:
+        slates.check(requests, len(data.dataset.catalog), *slates.items.shape[:0:-1])
+        with references_closed(False):
+            return float(evaluate(slates, truth, only={HEADLINE}).values[HEADLINE].mean())
+
+    return headline
+
+
+@contextmanager
+def guarded(data: Data, model: SlateModel) -> Iterator[None]:
+    """References closed while a model works; afterwards the catalogue must be what it was."""
+    with references_closed():
+        yield
+    if not data.dataset.catalog.items.equals(model.catalog.items):
+        raise FaultySlates("the model wrote into the catalogue")
+
+
+# --- files and facts ---------------------------------------------------------------------------------
+
+
+def write_slates(folder: Path, slates: Slates, requests: pl.DataFrame, catalog: Catalog) -> None:
+    """slates.parquet in original ids (request, sample, items; null = empty slot) and diagnostics.parquet."""
+    P, S, K = slates.items.shape
+    keys = {"request": np.repeat(requests["request"].to_numpy(), S), "sample": np.tile(np.arange(S), P)}
+    ids = pl.Series(catalog.ids + [None], dtype=pl.String)  # index -1 -> null
+    flat = ids.gather(np.where(slates.items == EMPTY, len(catalog), slates.items).reshape(-1))
+    items = flat.reshape((P * S, K)).arr.to_list()
+    pl.DataFrame(keys | {"items": items}).write_parquet(folder / "slates.parquet")
+    diagnostics = {name: values.reshape(-1) for name, values in slates.diagnostics.items()}
+    pl.DataFrame(keys | diagnostics).write_parquet(folder / "diagnostics.parquet")
+
+
+def read_slates(folder: Path, requests: pl.DataFrame, catalog: Catalog) -> Slates:
+    """What `write_slates` wrote, as Slates.
+
+    Raises:
+        SlateBenchError: the slates are for other requests or hold ids that the catalogue does not know.
+    """
+    frame = pl.read_parquet(folder / "slates.parquet")
+    S = frame["sample"].n_unique()
+    if frame.height != requests.height * S or frame["request"][::S].to_list() != requests["request"].to_list():
+        raise SlateBenchError(f"{folder}/slates.parquet: made for other requests; run the bench again")
+    K = frame["items"].list.len().max()
+    index = pl.DataFrame({"id": catalog.ids, "index": np.arange(len(catalog))})
+    flat = pl.DataFrame({"id": frame["items"].explode()}).join(index, on="id", how="left", maintain_order="left")
+    if flat.filter(pl.col("id").is_not_null() & pl.col("index").is_null()).height:
+        raise SlateBenchError(f"{folder}/slates.parquet: ids that the catalogue does not know; run the bench again")
+    items = flat["index"].fill_null(EMPTY).to_numpy().astype(np.int64).reshape(requests.height, S, K)
+    extra = pl.read_parquet(folder / "diagnostics.parquet").drop("request", "sample")
+    return Slates(items, {name: extra[name].to_numpy().reshape(requests.height, S) for name in extra.columns})
+
+
+def base_record(plan: Plan, state: State, reason: str | None = None) -> Record:
+    """A record with everything that is known before (or without) a result."""
+    return Record(
+        spec=plan.spec,
+        label=plan.cell.label,
+        state=state,
+        reason=reason,
+        machine=machine(),
+        packages=packages(),
+        commit=commit(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        notice=plan.notice,
+        overrides=plan.cell.overrides,
+    )
+
+
+def _ceiling(data: Data, part: str, model: str, k: int) -> Slates:
+    found = ceilings(data.dataset, part, k)
+    name = model
+    if name not in found:
+        raise SlateBenchError(f"{data.dataset.name} has no {name}; it has {', '.join(sorted(found))}")
+    return found[name]
+
+
+@contextmanager
+def _timed(timings: dict[str, float], phase: str, report: Report) -> Iterator[None]:
+    report(phase)
+    started = time.perf_counter()
+    yield
+    timings[phase] = time.perf_counter() - started
+
+
+@contextmanager
+def _log(folder: Path, report: Report) -> Iterator[Report]:
+    """Report onwards, and keep a log.txt of what was reported (steps thinned to one line a second)."""
+    with (folder / "log.txt").open("w", encoding="utf-8") as log:
+        last = 0.0
+
+        def both(phase: str, step: int = 0, total: int = 0, message: str = "") -> None:
+            nonlocal last
+            now = time.monotonic()
+            if not total or step >= total or now - last > 1:
+                last = now
+                steps = f" {step}/{total}" if total else ""
+                log.write(f"{datetime.now(UTC):%H:%M:%S} {phase}{steps} {message}".rstrip() + "\n")
+                log.flush()
+            report(phase, step, total, message)
+
+        yield both

@@ -1,0 +1,214 @@
+"""Cells run in a process of their own: whatever a model does there (hang, leak, die), the grid goes on.
+
+The parent (`Worker`) and the child (`main`) speak JSON lines: commands on the child's standard input, events on its
+standard output. What a model prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a command: `event` is its last event, or why there is none (state, reason)."""
+
+    event: dict[str, Any] | None
+    state: str = "done"
+    reason: str | None = None
+    traceback: str = ""
+
+
+class Worker:
+    """A child process that runs cells one after another; it is started when needed and again after each failure."""
+
+    def __init__(self, threads: int, memory_gib: float | None = None, debug: bool = False) -> None:
+        self.threads, self.memory_gib, self.debug = threads, memory_gib, debug
+        self.process: subprocess.Popen[str] | None = None
+        self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.tail: deque[str] = deque(maxlen=40)
+
+    def call(self, command: dict[str, Any], report: Callable[..., None] | None = None,
+             timeout: float | None = None) -> Outcome:  # fmt: skip
+        """Send a command and wait for its last event; kill the child when it takes too long or too much memory."""
+        process = self._started()
+        assert process.stdin is not None
+        started = time.monotonic()
+        try:
+            process.stdin.write(json.dumps(command) + "\n")
+            process.stdin.flush()
+        except OSError:
+            return self._died(process)
+        while True:
+            try:
+                event = self.events.get(timeout=0.2)
+            except queue.Empty:
+                event = {"event": "waiting"}
+            if event is None:
+                return self._died(process)
+            if event["event"] == "progress":
+                if report:
+                    report(event["phase"], event["step"], event["total"], event["message"])
+            elif event["event"] != "waiting":
+                if event["event"] == "failed":
+                    self.stop()  # whatever the failure left behind ends with the process
+                    return Outcome(event, event["state"], event["reason"], event["traceback"])
+                return Outcome(event)
+            if timeout is not None and time.monotonic() - started > timeout:
+                self.stop()
+                return Outcome(None, "timeout", f"stopped after {timeout:g} s (--timeout)")
+            used = _memory(process.pid)
+            if self.memory_gib is not None and used > self.memory_gib * GIB:
+                self.stop()
+                return Outcome(None, "failed", f"used {used / GIB:.1f} GiB of memory, more than --memory {self.memory_gib:g}")
+
+    def stop(self) -> None:
+        """End the child at once."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self.process is not None and self.process.poll() is None:
+            return self.process
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(self.threads),
+            "TOKENIZERS_PARALLELISM": "false",
+            "PYTHONSAFEPATH": "1",  # never pick up our `datasets` folder as Hugging Face's
+        }
+        self.events, self.tail = queue.Queue(), deque(maxlen=40)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        assert self.process.stdout is not None and self.process.stderr is not None
+        threading.Thread(target=_read_events, args=(self.process.stdout, self.events), daemon=True).start()
+        threading.Thread(target=self._read_errors, args=(self.process.stderr, self.tail), daemon=True).start()
+        return self.process
+
+    def _read_errors(self, stream: IO[str], tail: deque[str]) -> None:
+        for line in stream:
+            tail.append(line.rstrip())
+            if self.debug:
+                print(line, end="", file=sys.stderr)
+
+    def _died(self, process: subprocess.Popen[str]) -> Outcome:
+        code = process.wait()
+        self.process = None
+        time.sleep(0.1)  # let the reader of standard error finish
+        tail = "\n".join(self.tail)
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = ", often for lack of memory" if name == "SIGKILL" else ""
+            return Outcome(None, "failed", f"the process was killed ({name}{hint})", tail)
+        return Outcome(None, "failed", f"the process ended by itself (exit code {code})", tail)
+
+
+def _read_events(stream: IO[str], events: queue.Queue[dict[str, Any] | None]) -> None:
+    for line in stream:
+        events.put(json.loads(line))
+    events.put(None)
+
+
+def _memory(pid: int) -> int:
+    """Resident bytes of a process and its children."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return sum(p.memory_info().rss for p in [process, *process.children(recursive=True)])
+    except psutil.Error:
+        return 0
+
+
+# --- the child ---------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Read commands, answer with events, until standard input ends."""
+    os.environ["PYTHONSAFEPATH"] = "1"
+    events = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever prints to standard output goes to standard error
+
+    def say(event: str, **content: Any) -> None:
+        events.write(json.dumps({"event": event, **content}) + "\n")
+        events.flush()
+
+    last = 0.0
+
+    def report(phase: str, step: int = 0, total: int = 0, message: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if not total or step >= total or now - last > 0.1:  # at most ten lines a second
+            last = now
+            say("progress", phase=phase, step=step, total=total, message=message)
+
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            _answer(command, say, report)
+        except BaseException as error:  # the parent must always get an answer; SystemExit of a model too
+            state, reason = _reason(error)
+            say("failed", state=state, kind=type(error).__name__, reason=reason, traceback=traceback.format_exc())
+
+
+def _answer(command: dict[str, Any], say: Callable[..., None], report: Callable[..., None]) -> None:
+    from .cell import Cell, plan
+    from .run import run_plan
+
+    planned = plan(Cell(**command["cell"]))
+    if command["do"] == "plan":
+        say("planned", spec=planned.spec.model_dump(), notice=planned.notice, origin=planned.origin, skip=planned.skip)
+    else:
+        run = run_plan(planned, Path(command["runs"]), report, rerun=command["rerun"])
+        say("ran", folder=str(run.folder))
+
+
+def _reason(error: BaseException) -> tuple[str, str]:
+    """State and one line for an error."""
+    from ..datasets.errors import SlateBenchError
+    from .run import Diverged
+
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "failed", f"the disk is full ({error.filename or 'no space left'}): free some space and run the same again"
+    if isinstance(error, Diverged):
+        return "diverged", str(error)
+    if isinstance(error, SlateBenchError):
+        return "failed", str(error)
+    if isinstance(error, MemoryError):
+        return "failed", "out of memory"
+    line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    return "failed", f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process when the parent is gone (killed), so that no orphan writes on."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""From records to a leaderboard: systems over seeds, intervals over groups, paired tests, rank bands.
+
+Knows nothing of models: records in, a table out (PROTOCOL section 6).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from ..datasets.errors import UsageError
+from ..metrics.base import Scores, read_scores
+from ..metrics.evaluate import Summary, summarise
+from ..metrics.registry import metric_info
+from ..metrics.statistics import rank_bands
+from .records import Run
+
+HEADLINE = "ndcg_sim_at_10"
+MAIN = (HEADLINE, "map_sim_at_10", "ndcg_at_10", "map_at_10", "recall_at_10", "hit_at_10", "freshness",
+        "log_popularity", "seen_share")  # fmt: skip
+CEILING = "ceiling:"
+FLOORS = ("random", "popularity")
+
+
+@dataclass(frozen=True)
+class System:
+    """One row of a board: the runs of one system over its seeds, taken together."""
+
+    label: str
+    runs: list[Run]
+    scores: list[Scores]
+    summary: dict[str, Summary]
+    band: tuple[int, int] | None  # (rank, rank of the best system it is not separated from); None for ceilings
+
+    @property
+    def kind(self) -> str:
+        """floor, ceiling or system."""
+        model = self.runs[0].spec.model
+        return "ceiling" if model.startswith(CEILING) else "floor" if model in FLOORS else "system"
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds that were run."""
+        return sorted(run.spec.seed for run in self.runs)
+
+    def latency(self, name: str) -> float | None:
+        """A latency figure: the median over the runs that have it, measured on one machine."""
+        found = [run.record.latency[name] for run in self.runs if run.record.latency and name in run.record.latency]
+        return float(np.median(found)) if found else None
+
+    def seconds(self, phase: str) -> float | None:
+        """Mean seconds of a phase; of the fit, those of the real fit even where a cached one was used."""
+        found = [_seconds(run, phase) for run in self.runs]
+        kept = [value for value in found if value is not None]
+        return float(np.mean(kept)) if kept else None
+
+
+def _seconds(run: Run, phase: str) -> float | None:
+    if phase == "fit":
+        return run.record.fit.get("seconds")
+    return run.record.timings.get(phase)
+
+
+@dataclass(frozen=True)
+class Board:
+    """A leaderboard: systems from best to worst by the headline metric, floors among them, ceilings last."""
+
+    dataset: str
+    source: str
+    fingerprint: str
+    part: str
+    k: int
+    budget: str
+    groups: list[str]
+    systems: list[System]
+    failed: list[Run] = field(default_factory=list)
+    not_comparable: list[tuple[str, str]] = field(default_factory=list)  # (label, reason)
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """Long table: label, kind, rank, best_rank, seeds, metric, mean, low, high, n."""
+        rows = []
+        for system in self.systems:
+            rank, best = system.band or (None, None)
+            head = {"label": system.label, "kind": system.kind, "rank": rank, "best_rank": best, "seeds": len(system.seeds)}
+            for name, value in system.summary.items():
+                rows.append(head | {"metric": name, **{key: value[key] for key in ("mean", "low", "high", "n")}})
+        schema = {"label": pl.String, "kind": pl.String, "rank": pl.Int64, "best_rank": pl.Int64, "seeds": pl.Int64,
+                  "metric": pl.String, "mean": pl.Float64, "low": pl.Float64, "high": pl.Float64,
+                  "n": pl.Int64}  # fmt: skip
+        return pl.DataFrame(rows, schema=schema)
+
+    def best(self, metric: str) -> set[str]:
+        """Labels of the best systems of a column (ceilings left out)."""
+        better = metric_info(metric).higher_is_better
+        values = {s.label: s.summary[metric]["mean"] for s in self.systems if s.kind != "ceiling" and metric in s.summary}
+        known = {label: value for label, value in values.items() if value is not None}
+        if better is None or not known:
+            return set()
+        top = max(known.values()) if better else min(known.values())
+        return {label for label, value in known.items() if value == top}
+
+
+def build_board(
+    runs: Sequence[Run],
+    dataset: str,
+    *,
+    part: str = "test",
+    budget: str | None = None,
+    k: int | None = None,
+    seed: int = 0,
+) -> Board:
+    """The board of a dataset. Only what may be compared stands on it; the rest is listed with the reason.
+
+    Args:
+        runs: records, of any datasets.
+        dataset: name.
+        part: `test` or `valid`.
+        budget, k: of the board; by default those of most finished runs.
+        seed: of bootstrap and permutation tests.
+
+    Raises:
+        UsageError: there is no finished run of this dataset and part.
+    """
+    of_dataset = [run for run in runs if run.spec.dataset == dataset]
+    done = [run for run in of_dataset if run.record.state == "done"]
+    wanted = [run for run in done if run.spec.part == part and budget in (None, run.spec.budget) and k in (None, run.spec.k)]
+    if not wanted:
+        known = ", ".join(sorted({run.spec.dataset for run in runs})) or "none"
+        raise UsageError(
+            f"no finished run of {dataset} ({part}{f', {budget}' if budget else ''}{f', k={k}' if k else ''}): "
+            f"`slatebench bench MODEL --dataset {dataset}` makes one. Datasets with runs: {known}"
+        )
+    key = _main_key(wanted)
+    on_board = [run for run in wanted if run.spec.board == key]
+    apart = [(run.record.label, _difference(run, key)) for run in done if run.spec.board != key]
+    failed = [run for run in of_dataset if run.record.state not in ("done", "skipped") and run.spec.board == key]
+    by_system: dict[str, list[Run]] = defaultdict(list)
+    for run in on_board:
+        by_system[run.spec.system].append(run)
+    group_of = pl.read_parquet(on_board[0].folder / "requests.parquet")
+    groups = group_of["group"].to_list()
+    rows = []
+    for members in by_system.values():
+        members.sort(key=lambda run: run.spec.seed)
+        scores = [read_scores(run.scores, _per_run(run)) for run in members]
+        rows.append((members, scores, summarise(scores, groups, seed=seed)))
+    rows.sort(key=lambda row: -(row[2][HEADLINE]["mean"] or 0) if HEADLINE in row[2] else 0)
+    contenders = [row for row in rows if not row[0][0].spec.model.startswith(CEILING)]
+    values = np.stack([headline_per_request(scores) for _, scores, _ in contenders])
+    bands = dict(zip([id(row) for row in contenders], rank_bands(values, groups=groups, seed=seed), strict=True))
+    systems = [
+        System(label, members, scores, summary, bands.get(id(row)))
+        for row, label in zip(rows, _labels([row[0][0] for row in rows]), strict=True)
+        for members, scores, summary in [row]
+    ]
+    systems.sort(key=lambda system: system.kind == "ceiling")
+    notices = list(dict.fromkeys(run.record.notice for run in on_board if run.record.notice))
+    spec = on_board[0].spec
+    return Board(dataset, spec.source, spec.fingerprint, part, spec.k, spec.budget, groups, systems, failed, apart, notices)
+
+
+def headline_per_request(scores: Sequence[Scores], metric: str = HEADLINE) -> np.ndarray:
+    """Value of each request, its mean over samples and seeds [P]."""
+    per_seed = [s.values[metric] if s.values[metric].ndim == 1 else np.nanmean(s.values[metric], axis=1) for s in scores]
+    return np.nanmean(per_seed, axis=0)
+
+
+def _per_run(run: Run) -> dict[str, float | None]:
+    """Figures of scope `run`, which stand in the record alone."""
+    return {name: e.mean for name, e in run.record.metrics.items() if metric_info(name).scope == "run"}
+
+
+def _main_key(runs: Sequence[Run]) -> tuple:
+    """The comparability key of most runs; of equally many, that of the newest."""
+    counts = Counter(run.spec.board for run in runs)
+    newest = {run.spec.board: run.record.created for run in sorted(runs, key=lambda run: run.record.created)}
+    return max(counts, key=lambda key: (counts[key], newest[key]))
+
+
+KEY_NAMES = ("dataset", "fingerprint", "part", "k", "budget", "metric version", "evaluation embedding")
+
+
+def _difference(run: Run, key: tuple) -> str:
+    apart = [f"{name} {mine} instead of {theirs}"
+             for name, mine, theirs in zip(KEY_NAMES, run.spec.board, key, strict=True) if mine != theirs]  # fmt: skip
+    return ", ".join(apart)
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """Labels, made distinct by the settings in which systems of the same label differ."""
+    labels = [run.record.label for run in runs]
+    for i, run in enumerate(runs):
+        twins = [other for j, other in enumerate(runs) if j != i and labels[j] == run.record.label]
+        if twins:
+            mine = {**run.spec.config, **run.spec.sampling, "samples": run.spec.samples, "version": run.spec.versions.model}
+            theirs = [
+                {**t.spec.config, **t.spec.sampling, "samples": t.spec.samples, "version": t.spec.versions.model}
+                for t in twins
+            ]
+            differ = [key for key in mine if any(mine[key] != other.get(key) for other in theirs)]
+            labels[i] += " (" + (", ".join(f"{key}={mine[key]}" for key in differ) or run.spec.hash[:6]) + ")"
+    return labels

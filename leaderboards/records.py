@@ -1,0 +1,154 @@
+"""Records on disk: `runs/<dataset>/<model>/<hash>/` with spec.json, record.json, slates, scores, model and log.
+
+A folder is written beside its place and renamed, so a folder that is there is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+from pydantic import ValidationError
+
+from ..datasets.errors import SlateBenchError
+from .schema import RECORD_VERSION, Record, RunSpec
+
+BESIDE = ".tmp-"  # folders in the making: `.tmp-<hash>-<pid>`
+
+
+@dataclass(frozen=True)
+class Run:
+    """A record and the folder that holds it."""
+
+    folder: Path
+    record: Record
+
+    @property
+    def spec(self) -> RunSpec:
+        """The run's spec."""
+        return self.record.spec
+
+    @cached_property
+    def scores(self) -> pl.DataFrame:
+        """Long table: request, sample (or null), metric, value.
+
+        Raises:
+            SlateBenchError: the run has no scores (it failed) or its file is damaged.
+        """
+        return _read_parquet(self.folder / "scores.parquet")
+
+    @cached_property
+    def slates(self) -> pl.DataFrame:
+        """Slates in original ids: request, sample, items (null = empty slot)."""
+        return _read_parquet(self.folder / "slates.parquet")
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise SlateBenchError(f"{path}: can't be read ({error}); run the same bench again with --rerun") from error
+
+
+def runs_folder(runs: Path | str | None = None) -> Path:
+    """The folder of all records: the argument, else SLATEBENCH_RUNS, else `runs` here."""
+    return Path(runs or os.environ.get("SLATEBENCH_RUNS") or "runs")
+
+
+def run_folder(runs: Path, spec: RunSpec) -> Path:
+    """Where the record of `spec` stands."""
+    return runs / spec.dataset / spec.folder_name / spec.hash
+
+
+def read_run(folder: Path) -> Run:
+    """Read one record.
+
+    Raises:
+        SlateBenchError: no record there, a damaged one, or one of another schema version.
+    """
+    path = folder / "record.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.get("schema_version") != RECORD_VERSION:
+            raise SlateBenchError(
+                f"{path}: schema version {content.get('schema_version')}, this suite reads {RECORD_VERSION}; run it again"
+            )
+        return Run(folder, Record(**content))
+    except FileNotFoundError as error:
+        raise SlateBenchError(f"{folder}: no record.json here; `slatebench leaderboard show` lists what is there") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, ValidationError) as error:
+        line = str(error).splitlines()[0]
+        raise SlateBenchError(f"{path}: damaged record ({line}); delete the folder and run the bench again") from error
+
+
+def find_run(runs: Path, spec: RunSpec) -> Run | None:
+    """The whole record of `spec`, or None."""
+    folder = run_folder(runs, spec)
+    return read_run(folder) if (folder / "record.json").exists() else None
+
+
+def list_runs(runs: Path, dataset: str | None = None) -> tuple[list[Run], list[str]]:
+    """All readable records (of one dataset), in a fixed order, and a line for each that is not readable."""
+    pattern = f"{dataset or '*'}/*/*/record.json"
+    found, problems = [], []
+    for path in sorted(runs.glob(pattern)):
+        if path.parent.name.startswith(".") or path.parent.parent.name.startswith("."):
+            continue
+        try:
+            found.append(read_run(path.parent))
+        except SlateBenchError as error:
+            problems.append(str(error))
+    return found, problems
+
+
+@contextmanager
+def folder_in_the_making(final: Path) -> Iterator[Path]:
+    """A folder beside `final` that takes its place when the block ends well, and vanishes when it does not."""
+    clean_leftovers(final.parent)
+    beside = final.parent / f"{BESIDE}{final.name}-{os.getpid()}"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        if final.exists():
+            old = final.parent / f"{BESIDE}old-{final.name}-{os.getpid()}"
+            final.rename(old)
+            beside.rename(final)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            beside.rename(final)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def clean_leftovers(parent: Path) -> None:
+    """Remove folders in the making whose process is gone (killed), and nothing else."""
+    import psutil
+
+    for folder in parent.glob(f"{BESIDE}*"):
+        pid = folder.name.rsplit("-", 1)[-1]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file beside its place and rename it."""
+    beside = path.with_name(f"{BESIDE}{path.name}-{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write spec.json and record.json into `folder`."""
+    write_text(folder / "spec.json", json.dumps(record.spec.model_dump(), indent=1, sort_keys=True))
+    write_text(folder / "record.json", record.model_dump_json(indent=1))

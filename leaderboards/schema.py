@@ -1,0 +1,119 @@
+"""Spec (what to run) and record (what came out): the schemas behind `runs/<dataset>/<model>/<hash>/`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RECORD_VERSION = 1
+
+State = Literal["done", "failed", "diverged", "timeout", "interrupted", "skipped"]
+Budget = Literal["smoke", "standard", "paper"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Versions(_Strict):
+    """What may change a number: versions of the model's code, the metrics, the features, the evaluation embedding."""
+
+    model: str
+    metrics: str
+    features: str
+    evaluation: str
+
+
+class RunSpec(_Strict):
+    """What to run. The same hash always means the same numbers, so a finished record of it is used again."""
+
+    dataset: str
+    source: Literal["real", "synthetic"]
+    fingerprint: str
+    split_seed: int = 0
+    part: Literal["test", "valid"] = "test"
+    model: str  # address with presets, e.g. "dmsg:prior"; "ceiling:<name>" for a ceiling
+    config: dict[str, Any]
+    sampling: dict[str, Any]
+    seed: int
+    k: int
+    samples: int
+    budget: Budget
+    encoder: str
+    bertscore: str | None = None  # model of BERTScore, None = not measured
+    versions: Versions
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hex digits over every field."""
+        return _digest(self.model_dump())
+
+    @cached_property
+    def system(self) -> str:
+        """Hash of everything but the seed: runs that differ only in their seed are one system."""
+        return _digest(self.model_dump(exclude={"seed"}))
+
+    @property
+    def folder_name(self) -> str:
+        """The model's address as a folder name: `higr:parallel+prior` -> `higr--parallel+prior`."""
+        return self.model.replace(":", "--")
+
+    @property
+    def board(self) -> tuple[str, str, str, int, str, str, str]:
+        """What two runs must share to stand on one board (PROTOCOL section 6)."""
+        return (self.dataset, self.fingerprint, self.part, self.k, self.budget, self.versions.metrics,
+                self.versions.evaluation)  # fmt: skip
+
+
+class Estimate(_Strict):
+    """A metric of a run: mean with its 95 % interval (None where none exists, e.g. per-run figures) and n."""
+
+    mean: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    sd_over_seeds: float | None = None
+
+
+class Machine(_Strict):
+    """Where it ran."""
+
+    cpu: str
+    cores: int
+    threads: int
+    memory_gib: float
+    gpu: str | None
+    system: str
+    python: str
+
+
+class Record(_Strict):
+    """What came out of a spec."""
+
+    schema_version: int = RECORD_VERSION
+    spec: RunSpec
+    label: str  # model address plus the values set by hand: `bm25 k1=2.0`
+    state: State
+    reason: str | None = None  # why it is not `done`
+    metrics: dict[str, Estimate] = {}
+    timings: dict[str, float] = {}  # seconds per phase: data, features, fit, generate, score
+    fit_cached: bool = False
+    latency: dict[str, Any] | None = None  # raw samples and percentiles, measured last and alone
+    cost: dict[str, float] = {}
+    bertscore: dict[str, Any] | None = None  # model, layer, library version, baseline
+    model_card: dict[str, Any] = {}
+    fit: dict[str, Any] = {}  # curves, health, notes
+    machine: Machine | None = None
+    packages: dict[str, str] = {}
+    commit: str | None = None
+    created: str = ""
+    notice: str | None = None  # e.g. that a synthetic twin stands in for the real data
+    overrides: dict[str, Any] = Field(default_factory=dict)

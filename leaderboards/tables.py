@@ -1,0 +1,157 @@
+"""Boards as text: a table for the terminal, Markdown, CSV or JSON. Printed digits follow the interval."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from ..metrics.evaluate import Summary
+from ..metrics.registry import metric_info
+from .board import MAIN, Board, System
+
+SHORT = {
+    "ndcg_sim_at_10": "NDCGSim@10",
+    "map_sim_at_10": "MAPSim@10",
+    "ndcg_at_10": "NDCG@10",
+    "map_at_10": "MAP@10",
+    "recall_at_10": "Recall@10",
+    "hit_at_10": "Hit@10",
+    "freshness": "Freshness",
+}
+
+
+def number(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """A figure with as many decimals as its interval supports (two digits of the half width, at most 4 decimals).
+
+    >>> number(0.45123, 0.4301, 0.4722), number(0.00052, 0.0001, 0.0012), number(None)
+    ('.451', '.0005', '–')
+    """
+    if value is None:
+        return "–"
+    decimals = 3
+    if low is not None and high is not None and high > low:
+        decimals = min(4, max(1, 1 - math.floor(math.log10((high - low) / 2))))
+    text = f"{value:.{decimals}f}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def with_interval(summary: Summary | None) -> str:
+    """A figure with its interval: `.451 [.430, .472]`."""
+    if summary is None:
+        return "–"
+    mean, low, high = summary["mean"], summary["low"], summary["high"]
+    if low is None or high is None:
+        return number(mean)
+    return f"{number(mean, low, high)} [{number(low, low, high)}, {number(high, low, high)}]"
+
+
+def short_name(metric: str) -> str:
+    """The column head of a metric."""
+    return SHORT.get(metric, metric.replace("_at_", "@").replace("_", " "))
+
+
+def columns_of(board: Board, metrics: Sequence[str] | None = None) -> list[str]:
+    """Metrics to show: those asked for, else the main ones that the board has."""
+    for name in metrics or ():
+        metric_info(name)  # a misspelt name is an error
+    have = {name for system in board.systems for name in system.summary}
+    return [name for name in metrics or MAIN if name in have]
+
+
+def _rank(system: System) -> str:
+    if system.band is None:
+        return ""
+    rank, best = system.band
+    return str(rank) if rank == best else f"{rank} ({best})"
+
+
+def _row(board: Board, system: System, columns: Sequence[str]) -> list[str]:
+    cells = [_rank(system), system.label, str(len(system.seeds))]
+    for name in columns:
+        cell = with_interval(system.summary.get(name))
+        cells.append(f"{cell} *" if system.label in board.best(name) else cell)
+    return [*cells, number_of_unit(system.seconds("fit"), "s"), number_of_unit(system.latency("p50_ms"), "ms"),
+            number_of_unit(system.latency("p95_ms"), "ms")]  # fmt: skip
+
+
+def number_of_unit(value: float | None, unit: str) -> str:
+    """A time or size with three significant digits."""
+    return "–" if value is None else f"{float(f'{value:.3g}'):g} {unit}"
+
+
+def _head(columns: Sequence[str]) -> list[str]:
+    return ["rank", "system", "seeds", *(short_name(name) for name in columns), "fit", "p50", "p95"]
+
+
+def caption(board: Board) -> list[str]:
+    """What a reader must know to read the table."""
+    lines = [
+        "95 % intervals over groups of requests; * best of a column; rank (r): not separated from the system of rank r "
+        "(paired test, Holm). floor and ceiling rows give the scale."
+    ]
+    lines += [f"failed: {run.record.label} seed {run.spec.seed}: {run.record.state}, {run.record.reason}" for run in board.failed]
+    lines += [f"not comparable: {label}: {reason}" for label, reason in dict.fromkeys(board.not_comparable)]
+    return lines + [f"NOTE: {notice}" for notice in board.notices]
+
+
+def title(board: Board) -> str:
+    """The board in one line."""
+    return (
+        f"{board.dataset} ({board.source}, {board.part} part, {len(board.groups)} requests in "
+        f"{len(set(board.groups))} groups, k={board.k}, budget {board.budget}, fingerprint {board.fingerprint})"
+    )
+
+
+def as_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
+    """The board for the terminal."""
+    columns = columns_of(board, metrics)
+    table = Table(title=Text(title(board)), title_justify="left", header_style="bold")
+    for i, head in enumerate(_head(columns)):
+        table.add_column(head, justify="left" if i == 1 else "right", no_wrap=i == 1, overflow="fold")
+    for system in board.systems:
+        cells = [Text(cell, style="bold" if cell.endswith("*") else "") for cell in _row(board, system, columns)]
+        table.add_row(*cells, style="" if system.kind == "system" else "dim")
+    return table
+
+
+def as_markdown(board: Board, metrics: Sequence[str] | None = None) -> str:
+    """The board as a Markdown table with its caption."""
+    columns = columns_of(board, metrics)
+    rows = [_head(columns), ["---"] * len(_head(columns)), *(_row(board, system, columns) for system in board.systems)]
+    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    return "\n".join([f"**{title(board)}**", "", table, "", *(f"- {line}" for line in caption(board))])
+
+
+def as_csv(board: Board, metrics: Sequence[str] | None = None) -> str:
+    """The board in long form (one row per system and metric), full precision."""
+    frame = board.frame
+    if metrics:
+        frame = frame.filter(frame["metric"].is_in(columns_of(board, metrics)))
+    return frame.write_csv()
+
+
+def as_json(board: Board, metrics: Sequence[str] | None = None) -> str:
+    """The board as one JSON object, full precision."""
+    wanted = set(columns_of(board, metrics)) if metrics else None
+    systems = [
+        {
+            "system": system.label,
+            "kind": system.kind,
+            "rank": system.band[0] if system.band else None,
+            "best_rank": system.band[1] if system.band else None,
+            "seeds": system.seeds,
+            "metrics": {name: dict(value) for name, value in system.summary.items() if wanted is None or name in wanted},
+            "fit_seconds": system.seconds("fit"),
+            "latency": {name: system.latency(name) for name in ("p50_ms", "p95_ms", "p99_ms")},
+        }
+        for system in board.systems
+    ]
+    failed = [{"system": run.record.label, "seed": run.spec.seed, "state": run.record.state, "reason": run.record.reason}
+              for run in board.failed]  # fmt: skip
+    head = {key: getattr(board, key) for key in ("dataset", "source", "fingerprint", "part", "k", "budget", "notices")}
+    apart = [{"system": label, "reason": reason} for label, reason in board.not_comparable]
+    return json.dumps({**head, "systems": systems, "failed": failed, "not_comparable": apart}, indent=1)
