@@ -118,7 +118,7 @@ def _fetch_file(file: CardFile, folder: Path) -> None:
                     known_hash=f"sha256:{file.sha256}",
                     fname=target.name,
                     path=target.parent,
-                    downloader=lambda url, output, _: _transfer(url, Path(output), file.bytes),
+                    downloader=lambda url, output, _: _transfer(url, Path(str(output)), file.bytes),  # type: ignore[arg-type]
                 )
                 return
             except requests.RequestException as error:
@@ -131,7 +131,7 @@ def _fetch_file(file: CardFile, folder: Path) -> None:
             except OSError as error:
                 raise DataError(f"{target}: cannot be written ({error.strerror or error}): free or allow it") from error
     raise DataError(
-        f"cannot download {file.path} ({problem}): connect to the network, or put the file under SLATEBENCH_DATA"
+        f"cannot download {file.path} ({problem}): connect to the network, or put it into a folder of SLATEBENCH_DATA"
     )
 
 
@@ -212,4 +212,16 @@ def find_files(card: DatasetCard) -> Path:
             f"the data of '{card.name}' is not here: {card.instructions or card.homepage} "
             f"Put it in {place} and set SLATEBENCH_DATA=<folder>"
         )
-    return fetch(card)
+    try:
+        return fetch(card)
+    except DataError as error:
+        raise DataError(f"{_lacking(card)}{error}") from error
+
+
+def _lacking(card: DatasetCard) -> str:
+    """What the first folder of `SLATEBENCH_DATA` that holds a part of the files lacks (a typo, a forgotten file)."""
+    for folder in data_folders():
+        there = [stored_path(folder, file.path) is not None for file in card.files]
+        if any(there):
+            return f"{folder} lacks {card.files[there.index(False)].path}; "
+    return ""

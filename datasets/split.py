@@ -46,7 +46,7 @@ def hash_order(keys: Sequence[str], seed: int) -> np.ndarray:
 def grouped_split(groups: pl.Series, seed: int, share: float = 0.1) -> pl.Series:
     """Parts of rows such that no group is in two parts.
 
-    Groups are taken in `hash_order`: for valid until it holds about `share` of the rows, then for test; the rest is train.
+    Groups are taken in `hash_order`: for valid up to about `share` of the rows, then for test; the rest is train.
 
     Returns:
         Column `part` [P]: train, valid or test.
