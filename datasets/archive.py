@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from .errors import DataError
 
@@ -118,7 +118,7 @@ def _members(archive: Path) -> Iterator[Member]:
                 if info.isfile():
                     yield info.name, lambda info=info: pack.extractfile(info)
     elif archive.suffix == ".gz":
-        yield archive.stem, lambda: gzip.open(archive)
+        yield archive.stem, lambda: cast(IO[bytes], gzip.GzipFile(archive))
     else:
         raise DataError(f"{archive}: no zip, tar or gz archive: fetch it again")
 

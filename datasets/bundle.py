@@ -13,9 +13,10 @@ import polars as pl
 from .build import build_dataset
 from .card import DatasetCard
 from .errors import DataError
-from .reading import clean, read_card_file, read_csv, refuse_repeats, refuse_unknown
+from .reading import read_card_file, read_csv, refuse_repeats, refuse_unknown
 from .schema import SlateDataset
 from .split import connected_groups, grouped_split
+from .text import clean, item_text
 
 # user_item.csv is left alone: it is the join of user_bundle.csv and bundle_item.csv, so it tells the test bundles
 COLUMNS = {
@@ -53,16 +54,6 @@ def parse_categories(text: str) -> list[list[str]]:
         raise ValueError("not a list of paths like [[A,B],[C]]")
     paths = [[name for raw in _NAME_BORDER.split(path) if (name := clean(raw))] for path in text[2:-2].split("],[")]
     return [path for path in paths if path]
-
-
-def item_text(title: str, paths: list[list[str]]) -> str:
-    """Title and the distinct category names of all paths, in order.
-
-    >>> item_text("Luna Bra", [["Clothing", "Women"], ["Clothing", "Sale"]])
-    'Luna Bra. Clothing, Women, Sale'
-    """
-    names = dict.fromkeys(name for path in paths for name in path)
-    return f"{title}. {', '.join(names)}" if names else title
 
 
 def _domain(card: DatasetCard, folder: Path, domain: str, split_seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:

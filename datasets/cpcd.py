@@ -14,9 +14,10 @@ import polars as pl
 from .build import build_dataset
 from .card import DatasetCard
 from .errors import DataError
-from .reading import clean, read_card_file, read_json_lines
+from .reading import read_card_file, read_json_lines
 from .schema import SlateDataset
 from .split import hash_order
+from .text import clean, track_text
 
 VALID = 40  # conversations of dev.train
 
@@ -40,15 +41,6 @@ def load(card: DatasetCard, folder: Path | None, split_seed: int) -> SlateDatase
     slates = slates.filter(pl.col("items").list.len() > 0)  # some goals are empty
     items = pl.DataFrame(list(tracks.values()), schema_overrides={"categories": pl.List(pl.List(pl.String))})
     return build_dataset(card, items, slates, split_seed)
-
-
-def track_text(title: str, artists: list[str], album: str) -> str:
-    """The one text of a track; what is missing is left out.
-
-    >>> track_text("Hollaback Girl", ["Gwen Stefani"], "Love Angel Music Baby")
-    'Hollaback Girl - Gwen Stefani - Love Angel Music Baby'
-    """
-    return " - ".join(part for part in (title, ", ".join(artists), album) if part)
 
 
 def _conversation(record: dict[str, Any], tracks: dict[str, dict[str, Any]], file: str, row: int) -> dict[str, Any]:

@@ -13,12 +13,12 @@ import polars as pl
 from .archive import read_zip_member
 from .build import build_dataset
 from .card import DatasetCard
-from .cpcd import track_text
 from .errors import DataError
 from .finding import brought_folder
-from .reading import clean, read_content, unreadable
+from .reading import read_content, unreadable
 from .schema import SlateDataset
 from .split import grouped_split
+from .text import clean, normalised, track_text
 
 MAX_SLICE = 500_000_000  # bytes; official slices have about 35 MB
 _SLICE = re.compile(r"mpd\.slice\.(\d+)-(\d+)\.json$")
@@ -55,18 +55,9 @@ def load(card: DatasetCard, folder: Path | None, split_seed: int) -> SlateDatase
         .with_columns(request=pl.col("pid").cast(pl.String))
     )
     by = card.options["split_by"]
-    titles = [normalised_title(title) for title in slates["prompt"]]
+    titles = [normalised(title) for title in slates["prompt"]]
     slates = slates.with_columns(group=pl.Series(titles, dtype=pl.String) if by == "title" else pl.col("request"))
     return build_dataset(card, items, slates.with_columns(part=grouped_split(slates["group"], split_seed)), split_seed)
-
-
-def normalised_title(title: str) -> str:
-    """Lower case, letters and digits only; a title of other signs (emoji) stays as it is.
-
-    >>> normalised_title("  Chill-Out  VIBES!! ")
-    'chill out vibes'
-    """
-    return " ".join(re.findall(r"[^\W_]+", title.casefold())) or title
 
 
 def _slices(folder: Path, wanted: int) -> Iterator[tuple[str, bytes]]:

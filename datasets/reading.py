@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-import html
 import io
 import json
 import zlib
@@ -146,15 +145,6 @@ def read_json_lines(content: bytes, file: str) -> list[tuple[int, dict[str, Any]
     if not records:
         raise DataError(f"{file}, row 1: no rows: fetch the file again")
     return records
-
-
-def clean(text: str) -> str:
-    """Entities resolved, line breaks and runs of blanks turned into one blank, ends trimmed.
-
-    >>> clean(' Red,  White &amp;\\n Blueberry ')
-    'Red, White & Blueberry'
-    """
-    return " ".join(html.unescape(text).split())
 
 
 def refuse_repeats(frame: pl.DataFrame, columns: list[str], file: str) -> None:
