@@ -107,12 +107,19 @@ def _row_numbers(name: str, column: pl.Series | None, requests: pl.Series, ids: 
         raise DataError(
             f"{where}: request '{row['request']}', column {name}: item '{row['given']}' is not in the items"
         )
-    # back to lists: group the flat numbers by the row they came from
-    lengths = column.list.len().fill_null(0).to_numpy()
-    row_of = np.repeat(np.arange(len(column)), lengths)
-    lists = pl.DataFrame({"row": row_of, name: number}).group_by("row", maintain_order=True).agg(name)
-    every = pl.DataFrame({"row": np.arange(len(column))}).join(lists, on="row", how="left", maintain_order="left")
-    return every[name].cast(pl.List(pl.Int64)).fill_null(pl.Series([[]], dtype=pl.List(pl.Int64)))
+    return into_lists(number, column.list.len().fill_null(0).to_numpy()).alias(name)
+
+
+def into_lists(flat: pl.Series, lengths: np.ndarray) -> pl.Series:
+    """The inverse of exploding a column of lists: values in a row, and the length of each list (may be 0).
+
+    >>> into_lists(pl.Series([1, 2, 3]), np.array([2, 0, 1])).to_list()
+    [[1, 2], [], [3]]
+    """
+    row_of = np.repeat(np.arange(len(lengths)), lengths.astype(np.int64))
+    lists = pl.DataFrame({"row": row_of, "values": flat}).group_by("row", maintain_order=True).agg("values")
+    every = pl.DataFrame({"row": np.arange(len(lengths))}).join(lists, on="row", how="left", maintain_order="left")
+    return every["values"].fill_null(pl.Series([[]], dtype=pl.List(flat.dtype)))
 
 
 def _check_slates(rows: pl.DataFrame, where: str) -> None:

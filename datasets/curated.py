@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -40,6 +40,9 @@ _Ids = list[_Text]
 
 class _Row(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+
+R = TypeVar("R", bound=_Row)
 
 
 class CatalogRow(_Row):
@@ -162,7 +165,7 @@ def _records(folder: Path, name: str) -> tuple[str, Iterator[tuple[int, dict[str
             frame = pl.read_parquet(table)
         except OSError as error:
             raise unreadable(table, error) from error
-        except pl.exceptions.PolarsError as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise DataError(f"{table}: not a Parquet file ({str(error).splitlines()[0]}): write it again") from error
         rows = frame.iter_rows(named=True)
         return str(table), ((number, _without_nulls(row)) for number, row in enumerate(rows, start=1))
@@ -173,7 +176,7 @@ def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if value is not None}
 
 
-def _validated[R: _Row](
+def _validated(
     records: Iterator[tuple[int, dict[str, Any] | str]], model: type[R], file: str, problems: list[Problem]
 ) -> Iterator[tuple[int, R]]:
     """Row number and validated row; what is not valid goes to `problems`."""
