@@ -67,12 +67,15 @@ class Truth:
         """Which items some train slate holds, bool [N]."""
         return self.train_count > 0
 
-    def head(self, share: float) -> np.ndarray:
-        """Which items are the most popular `share` of the catalogue (at least one; ties: lowest id), bool [N]."""
-        size = max(1, round(share * self.n_items))
-        head = np.zeros(self.n_items, bool)
-        head[np.argsort(-self.train_count, kind="stable")[:size]] = True
-        return head
+    @cached_property
+    def heads(self) -> dict[int, np.ndarray]:
+        """Which items are the most popular 1 % and 10 % (at least one item; ties: lowest id), bool [N] each."""
+        order = np.argsort(-self.train_count, kind="stable")
+        heads = {}
+        for percent in (1, 10):
+            heads[percent] = np.zeros(self.n_items, bool)
+            heads[percent][order[: max(1, round(percent / 100 * self.n_items))]] = True
+        return heads
 
 
 def make_truth(part: Part, catalog: Catalog, spaces: dict[str, np.ndarray] | None = None) -> Truth:
@@ -297,7 +300,7 @@ class Scores:
                         "request": ids.gather(np.repeat(np.arange(len(ids), dtype=np.uint32), S)),
                         "sample": pl.Series(sample)
                         if values.ndim == 2
-                        else pl.repeat(None, len(ids), pl.Int32, eager=True),
+                        else pl.repeat(None, len(ids), dtype=pl.Int32, eager=True),
                         "metric": pl.repeat(name, values.size, dtype=pl.String, eager=True).cast(pl.Categorical),
                         "value": pl.Series(values.ravel(), dtype=pl.Float64, nan_to_null=True),
                     }

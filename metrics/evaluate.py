@@ -10,16 +10,18 @@ import numpy as np
 from ..datasets.errors import UsageError
 from ..datasets.schema import Slates
 from .base import Block, Metric, Scores, Truth, blocks
-from .registry import METRICS
+from .registry import METRICS, diagnostic_name
 from .statistics import bootstrap_intervals
 
 Compute = Callable[[Block], np.ndarray]
 
 
 class SlateScorer(Protocol):
-    """Scores that need more than the truth (BERTScore): by metric name, [P, S]."""
+    """Scores that need more than the truth, as BERTScore does."""
 
-    def __call__(self, slates: Slates, truth: Truth) -> dict[str, np.ndarray]: ...
+    def __call__(self, slates: Slates, truth: Truth) -> dict[str, np.ndarray]:
+        """Values [P, S] by metric name."""
+        ...
 
 
 class Summary(TypedDict):
@@ -65,8 +67,8 @@ def evaluate(
     if deterministic and S == 1 and "freshness" in values:
         values["freshness"][:] = 0
     for name, per_sample in slates.diagnostics.items():
-        if only is None or name in only:
-            values[name] = np.asarray(per_sample, np.float64)
+        if only is None or diagnostic_name(name) in only:
+            values[diagnostic_name(name)] = np.asarray(per_sample, np.float64)
     if bertscore is not None:
         values |= {n: v for n, v in bertscore(slates, truth).items() if only is None or n in only}
     per_run: dict[str, float | None] = {}
@@ -76,8 +78,8 @@ def evaluate(
         elif metric.curve_of is not None and S > 1:
             for name in [metric.curve_of.format(k=k) for k in (cutoffs if "{k}" in metric.name else [0])]:
                 if name in values:
-                    means = _mean_over(values[name], axis=0)
-                    per_run |= {f"{name}_m{m}": _or_none(mean) for m, mean in enumerate(means, start=1)}
+                    curve = {f"{name}_m{m}": mean for m, mean in enumerate(_mean_over(values[name], axis=0), start=1)}
+                    per_run |= {n: _or_none(mean) for n, mean in curve.items() if only is None or n in only}
     return Scores(truth.requests, values, per_run)
 
 

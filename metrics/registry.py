@@ -41,12 +41,22 @@ def metric_names(
         if metric.family == "bertscore" and not bertscore:
             continue
         if metric.family == "diagnostic":
-            names += diagnostics if metric.name == "diagnostic" else []
             continue
         ks = cutoffs if "{k}" in metric.name else [0]
-        ms = range(1 if metric.scope == "run" else 2, samples + 1) if "{m}" in metric.name else [0]
+        first = 1 if metric.scope == "run" and samples > 1 else 2
+        ms = range(first, samples + 1) if "{m}" in metric.name else [0]
         names += [metric.name.format(k=k, m=m) for k in ks for m in ms]
-    return names
+    return names + [diagnostic_name(name) for name in diagnostics]
+
+
+def diagnostic_name(name: str) -> str:
+    """The metric that a model's diagnostic of that name becomes.
+
+    >>> diagnostic_name("rounding_gap"), diagnostic_name("beam_width")
+    ('rounding_gap', 'diagnostic_beam_width')
+    """
+    known = any(metric.family == "diagnostic" and metric.name == name for metric in METRICS)
+    return name if known else f"diagnostic_{name}"
 
 
 def metric_info(name: str) -> Metric:
@@ -60,6 +70,7 @@ def metric_info(name: str) -> Metric:
     """
     for metric in METRICS:
         pattern = re.escape(metric.name).replace(r"\{k\}", r"(?P<k>[1-9]\d*)").replace(r"\{m\}", r"(?P<m>[1-9]\d*)")
+        pattern = pattern.replace(r"\{name\}", r"\w+")
         found = re.fullmatch(pattern, name)
         if found:
             formula = metric.formula

@@ -69,7 +69,7 @@ def hit(gains: np.ndarray, k: int) -> np.ndarray:
     >>> hit(np.array([[0.0, 1.0], [0.0, 0.0]]), 10).tolist()
     [1.0, 0.0]
     """
-    return gains[..., :k].any(-1).astype(np.float64)
+    return np.where(gains[..., :k].any(-1), 1.0, 0.0)
 
 
 def reciprocal_rank(gains: np.ndarray, k: int) -> np.ndarray:
@@ -79,7 +79,7 @@ def reciprocal_rank(gains: np.ndarray, k: int) -> np.ndarray:
     0.5
     """
     top = gains[..., :k]
-    return np.where(top.any(-1), 1 / (top.argmax(-1) + 1), 0.0)
+    return np.where(top.any(-1), 1 / (top.argmax(-1) + 1), 0)
 
 
 def _of_seen(block: Block, seen: bool) -> tuple[np.ndarray, np.ndarray]:
