@@ -1,0 +1,163 @@
+"""From slates to scores, and from scores to the figures of a record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol, TypedDict
+
+import numpy as np
+
+from ..datasets.errors import UsageError
+from ..datasets.schema import Slates
+from .base import Block, Metric, Scores, Truth, blocks
+from .registry import METRICS, diagnostic_name
+from .statistics import bootstrap_intervals
+
+Compute = Callable[[Block], np.ndarray]
+
+
+class SlateScorer(Protocol):
+    """Scores that need more than the truth, as BERTScore does."""
+
+    def __call__(self, slates: Slates, truth: Truth) -> dict[str, np.ndarray]:
+        """Values [P, S] by metric name."""
+        ...
+
+
+class Summary(TypedDict):
+    """One metric of a run (or of its seeds): mean, 95 % interval over groups, requests that have a value."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    sd_over_seeds: float | None
+
+
+def evaluate(
+    slates: Slates,
+    truth: Truth,
+    *,
+    cutoffs: Sequence[int] = (10, 5),
+    only: Collection[str] | None = None,
+    bertscore: SlateScorer | None = None,
+    deterministic: bool = False,
+) -> Scores:
+    """Score slates with every metric of PROTOCOL sections 2 to 4 (see `registry.METRICS`).
+
+    Args:
+        slates: [P, S, K], checked (`Slates.check`), for the requests of `truth` in their order.
+        truth: of the part.
+        cutoffs: the k of the metrics with a cutoff.
+        only: names to compute, e.g. {"ndcg_at_10"}; all by default.
+        bertscore: a `metrics.bertscore.SlateBertScore`, or None to leave BERTScore out.
+        deterministic: the model has no noise: its freshness is 0 also when only one sample was drawn.
+
+    Raises:
+        UsageError: `slates` and `truth` have different numbers of requests.
+    """
+    P, S, _ = slates.items.shape
+    if len(truth) != P:
+        raise UsageError(f"slates for {P} requests can't be scored against {len(truth)} references")
+    plan = {name: c for name, c in _plan(truth, cutoffs, S).items() if only is None or name in only}
+    values = {name: np.full((P, S) if metric.scope == "sample" else P, np.nan) for name, (metric, _) in plan.items()}
+    for block in blocks(slates.items, truth):
+        for name, (_, compute) in plan.items():
+            values[name][block.rows] = compute(block)
+    if deterministic and S == 1 and "freshness" in values:
+        values["freshness"][:] = 0
+    for name, per_sample in slates.diagnostics.items():
+        if only is None or diagnostic_name(name) in only:
+            values[diagnostic_name(name)] = np.asarray(per_sample, np.float64)
+    if bertscore is not None:
+        values |= {n: v for n, v in bertscore(slates, truth).items() if only is None or n in only}
+    per_run: dict[str, float | None] = {}
+    for metric in METRICS:
+        if metric.compute_run is not None and (only is None or metric.name in only):
+            per_run[metric.name] = metric.compute_run(slates.items, truth)
+        elif metric.curve_of is not None and S > 1:
+            for name in [metric.curve_of.format(k=k) for k in (cutoffs if "{k}" in metric.name else [0])]:
+                if name in values:
+                    curve = {f"{name}_m{m}": mean for m, mean in enumerate(_mean_over(values[name], axis=0), start=1)}
+                    per_run |= {n: _or_none(mean) for n, mean in curve.items() if only is None or n in only}
+    return Scores(truth.requests, values, per_run)
+
+
+def _plan(truth: Truth, cutoffs: Sequence[int], samples: int) -> dict[str, tuple[Metric, Compute]]:
+    """Every metric that is computed per block: full name -> (metric, what computes it)."""
+    plan: dict[str, tuple[Metric, Compute]] = {}
+    for metric in METRICS:
+        compute = metric.compute
+        if compute is None or (metric.space is not None and metric.space not in truth.spaces):
+            continue
+        numbers = cutoffs if "{k}" in metric.name else range(2, samples + 1) if "{m}" in metric.name else [0]
+        for number in numbers:
+
+            def at(block: Block, compute: Callable = compute, number: int = number) -> np.ndarray:
+                return compute(block, number)
+
+            plan[metric.name.format(k=number, m=number)] = (metric, at)
+    return plan
+
+
+def summarise(
+    scores: Scores | Sequence[Scores], groups: Sequence[str], *, seed: int = 0, resamples: int = 10_000
+) -> dict[str, Summary]:
+    """Mean and 95 % interval of every metric over one run, or over the runs of several seeds together.
+
+    A request's value is its mean over samples and seeds (nulls left out); the interval resamples groups.
+    Metrics of scope "run" have no interval; `sd_over_seeds` is null for a single run.
+
+    Args:
+        scores: of one run or of several seeds, for the same requests.
+        groups: the group of each request (`Truth.groups`).
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+
+    Raises:
+        UsageError: the runs are not about the same requests, or `groups` has another length.
+    """
+    runs = [scores] if isinstance(scores, Scores) else list(scores)
+    if any(run.requests != runs[0].requests for run in runs) or len(groups) != len(runs[0].requests):
+        raise UsageError("scores of different requests can't be summarised together: same dataset, part and split?")
+    names = list(dict.fromkeys(name for run in runs for name in run.values))
+    per_seed = np.stack(  # [seeds, P, metrics]
+        [np.stack([_per_request(run, name) for name in names], axis=-1) for run in runs]
+    ) if names else np.empty((len(runs), len(groups), 0))  # fmt: skip
+    per_request = _mean_over(per_seed, axis=0)  # [P, metrics]
+    mean, low, high = bootstrap_intervals(per_request, groups=groups, seed=seed, resamples=resamples)
+    spread = _spread(_mean_over(per_seed, axis=1))  # [metrics]
+    n = np.isfinite(per_request).sum(0)
+    result: dict[str, Summary] = {}
+    for i, name in enumerate(names):
+        result[name] = Summary(mean=_or_none(mean[i]), low=_or_none(low[i]), high=_or_none(high[i]), n=int(n[i]),
+                               sd_over_seeds=_or_none(spread[i]))  # fmt: skip
+    for name in dict.fromkeys(name for run in runs for name in run.per_run):
+        over_seeds = np.array([[np.nan if (v := run.per_run.get(name)) is None else v] for run in runs])
+        result[name] = Summary(mean=_or_none(_mean_over(over_seeds, axis=0)[0]), low=None, high=None,
+                               n=int(np.isfinite(over_seeds).sum()),
+                               sd_over_seeds=_or_none(_spread(over_seeds)[0]))  # fmt: skip
+    return result
+
+
+def _per_request(run: Scores, name: str) -> np.ndarray:
+    values = run.values.get(name)
+    if values is None:
+        return np.full(len(run.requests), np.nan)
+    return values if values.ndim == 1 else _mean_over(values, axis=1)
+
+
+def _mean_over(values: np.ndarray, axis: int) -> np.ndarray:
+    """Mean along `axis` without the nulls; NaN where all are null."""
+    there = np.isfinite(values)
+    n = there.sum(axis)
+    return np.where(n > 0, np.where(there, values, 0).sum(axis) / np.maximum(n, 1), np.nan)
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """Standard deviation over seeds (rows); NaN for a single one."""
+    return values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1], np.nan)
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
