@@ -48,7 +48,7 @@ def zero_terminal_snr(abar: Tensor) -> Tensor:
 
 
 def schedule(name: ScheduleName, T: int) -> Tensor:
-    """abar [T] of the named schedule at zero terminal SNR: sampling starts from pure noise, so training must know it."""
+    """abar [T] of the named schedule at zero terminal SNR: sampling starts from pure noise, so must training."""
     return zero_terminal_snr({"cosine": cosine_schedule, "linear": linear_schedule}[name](T))
 
 
