@@ -36,7 +36,9 @@ class Settings(BaseModel):
 class Progress(Protocol):
     """Told how far a fit is; the caller draws the bar."""
 
-    def __call__(self, step: int, total: int, message: str = "") -> None: ...
+    def __call__(self, step: int, total: int, message: str = "") -> None:
+        """`step` of `total` is done."""
+        ...
 
 
 def no_progress(step: int, total: int, message: str = "") -> None:
@@ -133,6 +135,18 @@ class SlateModel(ABC):
         """
         raise SlateBenchError(f"{self.name} can't change its catalogue without a new fit")
 
+    # --- for subclasses --------------------------------------------------------------------------
+
+    def _asked(self, sampling: Settings | None) -> Any:
+        """The Sampling of one call: what the call says, else the model's own."""
+        return self.sampling if sampling is None else sampling
+
+    def _over(self, catalog: Catalog, features: Features) -> Self:
+        """An unfitted model of the same settings over another catalogue: what `with_catalog` starts from."""
+        other = type(self)(self.config, self.sampling)
+        other.catalog, other.features = catalog, features
+        return other
+
     # --- saving: safetensors + JSON + parquet, never a pickle -----------------------------------
 
     def save(self, folder: Path) -> None:
@@ -152,8 +166,12 @@ class SlateModel(ABC):
         (folder / "model.json").write_text(json.dumps(head, indent=1), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, features: Features | None = None) -> Self:
         """Read what `save` wrote.
+
+        Args:
+            folder: what `save` was given.
+            features: to use instead of the saved ones.
 
         Raises:
             SlateBenchError: the folder holds another model or another version of this one.
@@ -163,11 +181,12 @@ class SlateModel(ABC):
         head = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         if (head["name"], head["version"]) != (cls.name, cls.version):
             raise SlateBenchError(
-                f"{folder} holds {head['name']} version {head['version']}, not {cls.name} version {cls.version}: fit again"
+                f"{folder} holds {head['name']} version {head['version']}, "
+                f"not {cls.name} version {cls.version}: fit again"
             )
         model = cls(cls.Config(**head["config"]), cls.Sampling(**head["sampling"]))
         model.catalog = Catalog(pl.read_parquet(folder / "catalog.parquet"))
-        model.features = load_features(folder, model.catalog)
+        model.features = features if features is not None else load_features(folder, model.catalog)
         model.restore(load_file(folder / "state.safetensors"))
         return model
 

@@ -4,36 +4,56 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import entry_points
+from typing import NamedTuple
 
 from ..datasets.errors import SlateBenchError, unknown_name
 from .base import SlateModel
 
 ENTRY_POINTS = "slatebench.models"
 
-# name -> (module in this package, class)
-BUILTIN: dict[str, tuple[str, str]] = {
-    "random": ("random", "Random"),
-    "popularity": ("popularity", "Popularity"),
-    "bm25": ("bm25", "BM25"),
-    "dense": ("dense", "Dense"),
-    "prompt-knn": ("prompt_knn", "PromptKNN"),
-    "prompt2vec": ("prompt2vec", "Prompt2Vec"),
-    "hybrid": ("hybrid", "Hybrid"),
+
+class Builtin(NamedTuple):
+    """Where a built-in model lives, and its one-line title."""
+
+    module: str  # in this package
+    attribute: str
+    title: str
+
+
+BUILTIN: dict[str, Builtin] = {
+    "random": Builtin("random", "Random", "random items: a floor"),
+    "popularity": Builtin("popularity", "Popularity", "most popular items: a floor"),
+    "bm25": Builtin("bm25", "BM25", "BM25 over item texts or train prompts"),
+    "dense": Builtin("dense", "Dense", "prompt vector to item vectors, exact"),
+    "prompt-knn": Builtin("prompt_knn", "PromptKNN", "vote of the nearest train prompts' slates"),
+    "prompt2vec": Builtin("prompt2vec", "Prompt2Vec", "ridge from prompt vector to slate centre"),
+    "hybrid": Builtin("hybrid", "Hybrid", "z-scored dense + .25 BM25: the retrieval prior alone"),
 }
 
 
-def model_names() -> list[str]:
-    """Names of all models: built in, then plug-ins (entry points of group `slatebench.models`).
+def model_titles() -> dict[str, str]:
+    """One line for each model by name: built in, then plug-ins (entry points of group `slatebench.models`).
+
+    Imports none of them, so a plug-in's line is where it comes from.
 
     Raises:
         SlateBenchError: a plug-in takes a name that is taken.
     """
-    names = list(BUILTIN)
+    titles = {name: builtin.title for name, builtin in BUILTIN.items()}
     for point in entry_points(group=ENTRY_POINTS):
-        if point.name in names:
+        if point.name in titles:
             raise SlateBenchError(f"plug-in {point.value} wants the model name '{point.name}', which is taken")
-        names.append(point.name)
-    return names
+        titles[point.name] = f"plug-in {point.value}"
+    return titles
+
+
+def model_names() -> list[str]:
+    """Names of all models: built in, then plug-ins.
+
+    Raises:
+        SlateBenchError: a plug-in takes a name that is taken.
+    """
+    return list(model_titles())
 
 
 def model_class(name: str) -> type[SlateModel]:
@@ -41,13 +61,20 @@ def model_class(name: str) -> type[SlateModel]:
 
     Raises:
         UsageError: unknown name; says the nearest.
+        SlateBenchError: a plug-in that can't be imported or is no model.
     """
     if name in BUILTIN:
-        module, attribute = BUILTIN[name]
+        module, attribute, _ = BUILTIN[name]
         return getattr(import_module(f".{module}", __package__), attribute)
     for point in entry_points(group=ENTRY_POINTS):
         if point.name == name:
-            return point.load()
+            try:
+                found = point.load()
+            except (ImportError, AttributeError) as error:
+                raise SlateBenchError(f"plug-in model '{name}' ({point.value}) can't be imported: {error}") from error
+            if not (isinstance(found, type) and issubclass(found, SlateModel)):
+                raise SlateBenchError(f"plug-in model '{name}' ({point.value}) is no subclass of SlateModel")
+            return found
     raise unknown_name("model", name, model_names())
 
 

@@ -1,0 +1,94 @@
+"""Prompt2Vec: ridge regression from the prompt vector to the centre of its slate, then the nearest items."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from ..datasets.features import Features
+from ..datasets.schema import Catalog, Slates, TrainData
+from .base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
+from .ranking import nearest, popularity_order
+
+
+class Prompt2Vec(SlateModel):
+    """Items nearest to the slate centre that a linear map predicts from the prompt."""
+
+    name = "prompt2vec"
+    card = ModelCard(
+        title="Prompt2Vec (ridge)",
+        paper="a linear form of the Prompt2Vec baseline of the DMSG paper",
+        conditions=frozenset({"prompt"}),
+        summary="Predicts the mean of the slate's item vectors and takes the items of largest inner product with it.",
+        departures=(
+            "ridge regression in place of a neural regressor: closed form, the same numbers every time",
+            "target residual (default): predicts centre minus prompt vector, so that without evidence it is dense "
+            "retrieval; needs prompts and items in one space and turns into direct where item vectors are word2vec",
+        ),
+    )
+
+    class Config(Settings):
+        """The regression."""
+
+        target: Literal["residual", "direct"] = Field(
+            "residual", description="predict centre minus prompt vector, or the centre itself"
+        )
+        alpha: float = Field(3.0, gt=0, description="ridge penalty")
+
+    def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
+            progress: Progress = no_progress) -> FitReport:  # fmt: skip
+        """Solve the ridge regression; the report's notes say which target was used."""
+        self.catalog, self.features = data.catalog, data.features
+        slates = data.slates.filter(pl.col("items").list.len() > 0)
+        items = data.features.items().astype(np.float64)  # [N, d]
+        X = data.features.prompts(slates["prompt"].to_list()).astype(np.float64)  # [T, d_text]
+        lengths = slates["items"].list.len().to_numpy()
+        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])[: len(lengths)].astype(np.int64)
+        emitted = items[slates["items"].explode().to_numpy()]  # [slots, d]
+        Y = np.add.reduceat(emitted, starts, axis=0) / lengths[:, None]  # centres [T, d]
+        one_space = np.array_equal(data.features.items(), data.features.item_texts())
+        self.residual = self.config.target == "residual" and one_space
+        if self.residual:
+            Y = Y - X
+        mean_x, mean_y = X.mean(axis=0), Y.mean(axis=0)
+        Xc = X - mean_x
+        self.weights = np.linalg.solve(Xc.T @ Xc + self.config.alpha * np.eye(X.shape[1]), Xc.T @ (Y - mean_y))
+        self.bias = mean_y - mean_x @ self.weights
+        target = "residual" if self.residual else "direct"
+        why = "" if target == self.config.target else " (prompts and items are not in one space)"
+        return FitReport(notes={"target": target + why})
+
+    def centres(self, prompts: list[str]) -> np.ndarray:
+        """Predicted slate centres [P, d], float32."""
+        X = self.features.prompts(prompts).astype(np.float64)
+        predicted = X @ self.weights + self.bias
+        return (predicted + X if self.residual else predicted).astype(np.float32)
+
+    def generate(self, requests: pl.DataFrame, k: int, *, samples: int = 1, seed: int = 0,
+                 sampling: Settings | None = None) -> Slates:  # fmt: skip
+        """Slates [P, samples, k]."""
+        centres, seeds = self.centres(requests["prompt"].to_list()), requests["seed_items"].to_list()
+        items, _ = nearest(centres, self.features.items(), k, popularity_order(self.catalog), seeds)  # [P, k]
+        return Slates(np.repeat(items[:, None], samples, axis=1))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The linear map."""
+        return {"weights": self.weights, "bias": self.bias, "residual": np.array([self.residual], dtype=np.uint8)}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """The linear map."""
+        self.weights, self.bias = arrays["weights"], arrays["bias"]
+        self.residual = bool(arrays["residual"][0])
+
+    def cost(self, k: int, sampling: Settings | None = None) -> dict[str, float]:
+        """The map's numbers; one product counts as one evaluation."""
+        return {"parameters": self.weights.size + self.bias.size, "nfe": 1}
+
+    def with_catalog(self, catalog: Catalog, features: Features) -> Prompt2Vec:
+        """The same map over other items."""
+        other = self._over(catalog, features)
+        other.weights, other.bias, other.residual = self.weights, self.bias, self.residual
+        return other

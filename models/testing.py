@@ -1,0 +1,414 @@
+"""The contract suite: what every model must keep, built in or plug-in (`slatebench models test NAME`).
+
+    checks = run_contract("bm25:sampled")
+    assert all(check.passed for check in checks)
+
+It runs on a small made-up dataset with the `hash` text encoder: no network weights, no torch of its own.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from ..datasets.card import DatasetCard
+from ..datasets.errors import SlateBenchError, UsageError
+from ..datasets.features import Features, features_for_catalog, make_features
+from ..datasets.schema import (
+    CATALOG_SCHEMA,
+    REFERENCE_SCHEMA,
+    REQUEST_SCHEMA,
+    Catalog,
+    Part,
+    PartName,
+    SlateDataset,
+    Slates,
+    TrainData,
+    make_requests,
+    references_closed,
+    train_data,
+)
+from .base import FitReport, Resolved, Settings, SlateModel, resolve
+from .registry import model_class, parse_model
+
+# Recall at the slate length on the test part of the fixture: what a built-in model must reach and can't pass.
+# Chance is 5 of 240 items = .021. A model that isn't named here (a plug-in) is not held to a band.
+QUALITY: dict[str, tuple[float, float]] = {
+    "random": (0.0, 0.05),
+    "popularity": (0.0, 0.10),
+    "bm25": (0.35, 0.95),
+    "bm25:sampled": (0.25, 0.95),
+    "dense": (0.35, 0.95),
+    "dense:sampled": (0.25, 0.95),
+    "prompt-knn": (0.30, 0.95),
+    "prompt2vec": (0.35, 0.95),
+    "hybrid": (0.35, 0.95),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise of the contract: was it kept, and if not, what happened."""
+
+    name: str
+    passed: bool
+    message: str = ""
+
+
+def run_contract(address: str, data: SlateDataset | None = None, features: Features | None = None) -> list[Check]:
+    """Fit the model at the budget `smoke` and check every promise of models/base.py.
+
+    Args:
+        address: `name` or `name:preset+preset`.
+        data: instead of the fixture; needs at least 12 requests in test and 20 items beyond the slate length.
+        features: of `data`; by default made with the `hash` encoder.
+
+    Returns:
+        One Check per promise; a fit that fails is the only Check.
+
+    Raises:
+        UsageError: no such model or preset.
+    """
+    name, presets = parse_model(address)
+    cls = model_class(name)
+    settings = resolve(cls, presets, "smoke", {})
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = data if data is not None else fixture_dataset()
+        features = features if features is not None else make_features(dataset, encoder="hash", cache=Path(folder))
+        case = _Case(address, cls, settings, dataset, features, Path(folder), own_data=data is None)
+        try:
+            case.fit()
+        except Exception as error:
+            return [Check("fit", False, f"{type(error).__name__}: {error}")]
+        return [_run(check, case) for check in CHECKS]
+
+
+def _run(check: Callable[[_Case], None], case: _Case) -> Check:
+    name = check.__name__.removeprefix("_check_").replace("_", " ")
+    try:
+        check(case)
+    except AssertionError as error:
+        return Check(name, False, str(error))
+    except Exception as error:
+        return Check(name, False, f"{type(error).__name__}: {error}")
+    return Check(name, True)
+
+
+# --- the fixture ----------------------------------------------------------------------------------
+
+
+def fixture_dataset() -> SlateDataset:
+    """240 items in 40 topics, 160 train, 40 valid and 40 test prompts: small, and good models can be told from bad.
+
+    Each topic has two words of its own and six items; a prompt holds words of its topic, its slate five of the items.
+    The last item of each topic is in no train slate. All from one seed.
+    """
+    rng = np.random.default_rng(7)
+    syllables = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
+
+    def words(n: int, length: int) -> list[str]:
+        picks = rng.choice(len(syllables), size=(n, length))
+        return ["".join(syllables[i] for i in row) for row in picks]
+
+    topics, general, prefixes = words(80, 3), words(30, 2), ["for", "my", "some", "a night of", "we need"]
+    titles = [f"{topics[2 * (i // 6) + i % 2]} {general[rng.integers(30)]} {topics[2 * (i // 6)]}" for i in range(240)]
+
+    def part(name: PartName, repeats: int) -> Part:
+        rows, references = [], []
+        for n in range(repeats * 40):
+            topic = n % 40
+            first = [topics[2 * topic], topics[2 * topic + 1]][: 1 + int(rng.integers(2))]
+            prompt = f"{prefixes[rng.integers(5)]} {' '.join(first)} {general[rng.integers(30)]}"
+            items = 6 * topic + (np.arange(5) if name == "train" else rng.permutation(6)[:5])
+            key = f"{name}-{n}"
+            rows.append((key, prompt, [], [], key))
+            references.append((key, rng.permutation(items)[: rng.integers(2, 6)].tolist()))
+        requests = pl.DataFrame(rows, schema=REQUEST_SCHEMA, orient="row")
+        return Part(name, requests, pl.DataFrame(references, schema=REFERENCE_SCHEMA, orient="row"))
+
+    train, valid, test = part("train", 4), part("valid", 1), part("test", 1)
+    counts = np.bincount(train.references["items"].explode().to_numpy(), minlength=240)
+    catalog = Catalog(
+        pl.DataFrame(
+            {
+                "id": [f"item-{i}" for i in range(240)],
+                "title": titles,
+                "text": titles,
+                "categories": [[["topic", topics[2 * (i // 6)]]] for i in range(240)],
+                "train_count": counts.tolist(),
+            },
+            schema=CATALOG_SCHEMA,
+        )
+    )
+    card = DatasetCard(
+        name="contract-fixture",
+        title="Fixture of the contract suite",
+        task="prompt->slate",
+        source="synthetic",
+        licence="Apache-2.0",
+        citation="none",
+        homepage="none",
+        loader="slatebench.models.testing:fixture_dataset",
+        text_fields=["title"],
+        item_vectors="text",
+        evaluation_embedding="lsa-text",
+        slate_length=5,
+        cutoffs=[5],
+        split="by construction",
+    )
+    return SlateDataset("contract-fixture", "synthetic", card, catalog, train, valid, test, slate_length=5)
+
+
+# --- one model under test --------------------------------------------------------------------------
+
+
+@dataclass
+class _Case:
+    address: str
+    cls: type[SlateModel]
+    settings: Resolved
+    dataset: SlateDataset
+    features: Features
+    folder: Path
+    own_data: bool
+    model: SlateModel = field(init=False)
+    report: FitReport = field(init=False)
+
+    @cached_property
+    def data(self) -> TrainData:
+        return train_data(self.dataset, self.features, valid_limit=20)
+
+    @cached_property
+    def requests(self) -> pl.DataFrame:
+        return self.dataset.test.requests.head(12)
+
+    @property
+    def k(self) -> int:
+        return self.dataset.slate_length
+
+    def evaluate(self, slates: Slates) -> float:
+        """What `benchmark` hands in: the only way in which a fit hears of the validation references."""
+        requests = self.data.valid_requests
+        slates.check(requests, len(self.dataset.catalog), self.k, 1)
+        with references_closed(False):
+            return recall(slates, requests, self.dataset.valid.references)
+
+    def fitted(self, seed: int) -> SlateModel:
+        model = self.cls(self.settings.config, self.settings.sampling)
+        with references_closed():
+            self.report = model.fit(self.data, seed=seed, evaluate=self.evaluate)
+        return model
+
+    def fit(self) -> None:
+        self.model = self.fitted(seed=0)
+
+    def ask(self, requests: pl.DataFrame, samples: int = 2, *, model: SlateModel | None = None, k: int | None = None,
+            seed: int = 0, sampling: Settings | None = None) -> Slates:  # fmt: skip
+        """Generate, with the references closed, and check the shape of the answer."""
+        model, k = model or self.model, self.k if k is None else k
+        with references_closed():
+            slates = model.generate(requests, k, samples=samples, seed=seed, sampling=sampling)
+        slates.check(requests, len(model.catalog), k, samples)
+        return slates
+
+
+def recall(slates: Slates, requests: pl.DataFrame, references: pl.DataFrame) -> float:
+    """Mean share of the reference items that a slate holds: enough to tell a model from chance."""
+    right = requests.select("request").join(references, on="request", how="left", maintain_order="left")["items"]
+    shares = [np.isin(items, slate).mean() for items, row in zip(right, slates.items, strict=True) for slate in row]
+    return float(np.mean(shares))
+
+
+def _same(a: Slates, b: Slates, what: str) -> None:
+    assert np.array_equal(a.items, b.items), f"{what}: other slates"
+
+
+# --- the promises ----------------------------------------------------------------------------------
+
+
+def _check_card_is_complete(case: _Case) -> None:
+    card, name = case.cls.card, parse_model(case.address)[0]
+    assert case.cls.name == name, f"class says name '{case.cls.name}', it is registered as '{name}'"
+    assert case.cls.version, "version is empty"
+    for key in ("title", "paper", "summary"):
+        assert getattr(card, key).strip(), f"card.{key} is empty"
+    assert card.conditions and card.conditions <= {"prompt", "history"}, f"card.conditions is {set(card.conditions)}"
+    assert isinstance(card.departures, tuple), "card.departures must be a tuple of sentences"
+
+
+def _check_settings(case: _Case) -> None:
+    config, sampling = case.cls.Config.model_fields, case.cls.Sampling.model_fields
+    both = set(config) & set(sampling)
+    assert not both, f"fields of both Config and Sampling: {sorted(both)}"
+    bare = [key for key, info in (config | sampling).items() if not info.description]
+    assert not bare, f"no description: {bare} (Field(..., description=...))"
+    try:
+        resolve(case.cls, [], "smoke", {"no_such_setting": 1})
+    except UsageError:
+        return
+    raise AssertionError("an unknown setting was taken")
+
+
+def _check_presets_and_budgets(case: _Case) -> None:
+    for budget in ("smoke", "standard", "paper"):
+        for presets in ([], *([preset] for preset in case.cls.PRESETS)):
+            resolve(case.cls, presets, budget, {})
+    unknown = set(case.cls.BUDGETS) - {"smoke", "standard", "paper"}
+    assert not unknown, f"unknown budgets {sorted(unknown)}"
+
+
+def _check_fit(case: _Case) -> None:
+    assert isinstance(case.report, FitReport), f"fit returned {type(case.report).__name__}, not FitReport"
+    assert case.report.state == "done", f"fit says '{case.report.state}'"
+    assert case.model.catalog is case.data.catalog, "fit must set self.catalog to the data's"
+
+
+def _check_slates_keep_their_shape(case: _Case) -> None:
+    case.ask(case.requests, samples=3)
+    case.ask(case.requests, samples=1, k=1)
+
+
+def _check_seed_items_are_never_emitted(case: _Case) -> None:
+    emitted = case.ask(case.requests, samples=1).items[:, 0]
+    seeds = [[i for i in row[:2] if i >= 0] for row in emitted.tolist()]
+    asked = case.requests.with_columns(pl.Series("seed_items", seeds, dtype=pl.List(pl.Int64)))
+    case.ask(asked)
+
+
+def _check_more_slots_than_items(case: _Case) -> None:
+    N = len(case.dataset.catalog)
+    slates = case.ask(case.requests.head(2), samples=1, k=N + 3)
+    assert (slates.items == -1).sum(axis=-1).min() >= 3, "more slots filled than there are items"
+
+
+def _check_no_requests(case: _Case) -> None:
+    case.ask(case.requests.head(0))
+
+
+def _check_odd_prompts(case: _Case) -> None:
+    case.ask(make_requests(["", "   ", "déjà vu — 夏の歌 🎧", "one two " * 1_000, "\x00\n\t'\";--"]))
+
+
+def _check_same_seed_same_bytes(case: _Case) -> None:
+    first, second = case.ask(case.requests, seed=3), case.ask(case.requests, seed=3)
+    _same(first, second, "asked twice with the same seed")
+    assert first.diagnostics.keys() == second.diagnostics.keys(), "diagnostics differ"
+    for key, values in first.diagnostics.items():
+        assert np.array_equal(values, second.diagnostics[key]), f"diagnostic '{key}' differs"
+
+
+def _check_stochastic_says_the_truth(case: _Case) -> None:
+    here, there = case.ask(case.requests, seed=0).items, case.ask(case.requests, seed=1).items
+    stochastic = case.model.stochastic()
+    assert (not np.array_equal(here, there)) == stochastic, f"stochastic() is {stochastic}: see slates of another seed"
+    assert (not np.array_equal(here[:, 0], here[:, 1])) == stochastic, f"stochastic() is {stochastic}: see two samples"
+
+
+def _check_noise_hangs_on_the_request_alone(case: _Case) -> None:
+    whole = case.ask(case.requests).items
+    P = case.requests.height
+    shuffled = np.random.default_rng(0).permutation(P)
+    assert np.array_equal(case.ask(case.requests[shuffled]).items, whole[shuffled]), "another order, other slates"
+    for size in (1, 7):
+        parts = [case.ask(case.requests[start : start + size]).items for start in range(0, P, size)]
+        assert np.array_equal(np.concatenate(parts), whole), f"other slates in batches of {size}"
+    assert np.array_equal(case.ask(case.requests, samples=1).items, whole[:, :1]), "other slates for fewer samples"
+
+
+def _check_sampling_changes_without_a_fit(case: _Case) -> None:
+    before = case.ask(case.requests)
+    for preset, values in case.cls.PRESETS.items():
+        if set(values) <= set(case.cls.Sampling.model_fields):
+            sampling = case.cls.Sampling(**case.settings.sampling.model_dump() | values)
+            asked = case.ask(case.requests, sampling=sampling)
+            other = case.cls(case.settings.config, sampling)
+            assert case.model.stochastic(sampling) == other.stochastic(), f"stochastic(sampling of {preset}) differs"
+            if not case.model.stochastic(sampling):
+                assert np.array_equal(asked.items[:, 0], asked.items[:, 1]), f"preset {preset}: two samples differ"
+    _same(before, case.ask(case.requests), "after asking with another Sampling")
+
+
+def _check_fit_can_be_repeated(case: _Case) -> None:
+    again = case.fitted(seed=0 if case.cls.seeded_fit else 1)
+    _same(case.ask(case.requests), case.ask(case.requests, model=again), "fitted again")
+
+
+def _check_save_and_load(case: _Case) -> None:
+    folder = case.folder / "saved"
+    case.model.save(folder)
+    odd = [p.name for p in folder.rglob("*") if p.is_file() and p.suffix not in (".json", ".parquet", ".safetensors")]
+    assert not odd, f"files that are neither JSON, parquet nor safetensors: {odd}"
+    loaded = case.cls.load(folder, None if case.own_data else case.features)
+    assert (loaded.config, loaded.sampling) == (case.model.config, case.model.sampling), "settings differ after loading"
+    _same(case.ask(case.requests), case.ask(case.requests, model=loaded), "loaded")
+    assert loaded.cost(case.k) == case.model.cost(case.k), "cost differs after loading"
+
+
+def _check_nothing_is_written_into(case: _Case) -> None:
+    requests, catalog = case.requests.clone(), case.dataset.catalog.items.clone()
+    arrays = (case.features.items(), case.features.item_texts(), case.dataset.catalog.train_count)
+    before = [array.copy() for array in arrays]
+    case.ask(case.requests)
+    case.fitted(seed=0)
+    assert case.requests.equals(requests), "the requests were changed"
+    assert case.dataset.catalog.items.equals(catalog), "the catalogue was changed"
+    assert all(np.array_equal(a, b) for a, b in zip(before, arrays, strict=True)), "features or counts were changed"
+
+
+def _check_another_catalogue(case: _Case) -> None:
+    items = case.dataset.catalog.items
+    new = items.head(2).with_columns(pl.Series("id", ["new-1", "new-2"]), pl.lit(0, pl.Int64).alias("train_count"))
+    catalog = Catalog(pl.concat([items[10:], new]))
+    before = case.ask(case.requests)
+    try:
+        other = case.model.with_catalog(catalog, features_for_catalog(case.features, catalog))
+    except SlateBenchError as error:
+        assert str(error) and "\n" not in str(error), "with_catalog must say in one line why it can't"
+        return
+    assert other is not case.model and other.catalog is catalog, "with_catalog must give another model"
+    case.ask(case.requests, model=other)
+    _same(before, case.ask(case.requests), "after with_catalog")
+
+
+def _check_cost(case: _Case) -> None:
+    cost = case.model.cost(case.k)
+    assert {"parameters", "nfe"} <= cost.keys(), f"cost() has {sorted(cost)}, needs parameters and nfe"
+    assert all(np.isfinite(v) and v >= 0 for v in cost.values()), f"cost() is {cost}"
+
+
+def _check_quality(case: _Case) -> None:
+    if not case.own_data or case.address not in QUALITY:
+        return
+    low, high = QUALITY[case.address]
+    requests = case.dataset.test.requests
+    reached = recall(case.ask(requests, samples=4), requests, case.dataset.test.references)
+    assert low <= reached <= high, f"recall {reached:.3f} on the fixture, expected {low} to {high}"
+
+
+CHECKS: tuple[Callable[[_Case], None], ...] = (
+    _check_card_is_complete,
+    _check_settings,
+    _check_presets_and_budgets,
+    _check_fit,
+    _check_slates_keep_their_shape,
+    _check_seed_items_are_never_emitted,
+    _check_more_slots_than_items,
+    _check_no_requests,
+    _check_odd_prompts,
+    _check_same_seed_same_bytes,
+    _check_stochastic_says_the_truth,
+    _check_noise_hangs_on_the_request_alone,
+    _check_sampling_changes_without_a_fit,
+    _check_fit_can_be_repeated,
+    _check_save_and_load,
+    _check_nothing_is_written_into,
+    _check_another_catalogue,
+    _check_cost,
+    _check_quality,
+)
