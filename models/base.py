@@ -83,6 +83,7 @@ class SlateModel(ABC):
 
     catalog: Catalog
     features: Features
+    checkpoint_folder: Path | None = None  # set by the caller: where a long fit leaves and finds its checkpoint
 
     def __init__(self, config: Settings | None = None, sampling: Settings | None = None) -> None:
         self.config: Any = config if config is not None else self.Config()

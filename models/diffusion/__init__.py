@@ -1,0 +1,1 @@
+"""Diffusion processes: `gaussian` (continuous latents)."""

@@ -1,0 +1,1 @@
+"""Network parts that every neural model uses: `transformer`, `embedding`, `ema`."""

@@ -1,0 +1,145 @@
+"""One pre-norm transformer core: self-attention, optional cross-attention, causal mask, key/value caches.
+
+Shapes: B rows, L tokens, M context tokens, H heads, w width. Masks are boolean, True = may be attended to.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+KeysValues = tuple[Tensor, Tensor]  # each [B, H, M, w / H]
+
+
+class FeedForward(nn.Sequential):
+    """Linear, GELU, dropout, linear; `factor` times wider inside."""
+
+    def __init__(self, width: int, factor: int = 4, dropout: float = 0.0) -> None:
+        super().__init__(
+            nn.Linear(width, factor * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(factor * width, width)
+        )
+
+
+class Attention(nn.Module):
+    """Multi-head attention. Keys and values are made apart, so that a caller can keep them."""
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of heads {heads}")
+        self.heads, self.dropout = heads, dropout
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, L, w] -> [B, H, L, w / H]
+
+    def keys_values(self, context: Tensor) -> KeysValues:
+        """Keys and values of `context` [B, M, w]."""
+        keys, values = self.key_value(context).chunk(2, dim=-1)
+        return self._split(keys), self._split(values)
+
+    def forward(self, x: Tensor, keys_values: KeysValues, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        """Attend from `x` [B, L, w]; `mask` broadcasts to [B, H, L, M] (each query must see something).
+
+        With `causal`, the last query stands beside the last key: query l sees the keys up to M - L + l.
+        """
+        q, (k, v) = self._split(self.query(x)), keys_values
+        L, M = q.shape[-2], k.shape[-2]
+        simple = causal and mask is None and L == M
+        if causal and not simple and L > 1:  # a single query sees all keys
+            past = torch.ones(L, M, dtype=torch.bool, device=x.device).tril(M - L)
+            mask = past if mask is None else mask & past
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=simple)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block with three residuals: self-attention, cross-attention (optional), feed-forward."""
+
+    def __init__(self, width: int, heads: int, factor: int = 4, dropout: float = 0.0, cross: bool = False) -> None:
+        super().__init__()
+        self.norm_self, self.self_attention = nn.LayerNorm(width), Attention(width, heads, dropout)
+        if cross:
+            self.norm_cross, self.cross_attention = nn.LayerNorm(width), Attention(width, heads, dropout)
+        self.norm_feed, self.feed_forward = nn.LayerNorm(width), FeedForward(width, factor, dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        context: KeysValues | None = None,
+        context_mask: Tensor | None = None,
+        past: KeysValues | None = None,
+    ) -> tuple[Tensor, KeysValues]:
+        """One block over `x` [B, L, w].
+
+        Args:
+            x: tokens; with `past`, only the new ones.
+            mask: who sees whom in self-attention, broadcasts to [B, H, L, past + L].
+            causal: no token sees a later one.
+            context: keys and values of the context, from `cross_attention.keys_values` (once per call, not per step).
+            context_mask: broadcasts to [B, H, L, M].
+            past: self-attention's keys and values of the tokens before.
+
+        Returns:
+            New tokens [B, L, w], and self-attention's keys and values with those of `x` appended: the next `past`.
+        """
+        normed = self.norm_self(x)
+        keys, values = self.self_attention.keys_values(normed)
+        if past is not None:
+            keys, values = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
+        x = x + self.dropout(self.self_attention(normed, (keys, values), mask, causal))
+        if context is not None:
+            x = x + self.dropout(self.cross_attention(self.norm_cross(x), context, context_mask))
+        return x + self.dropout(self.feed_forward(self.norm_feed(x))), (keys, values)
+
+
+class Transformer(nn.Module):
+    """A stack of blocks and a last LayerNorm: encoder, decoder (`cross`) or decoder-only model (`causal`)."""
+
+    def __init__(
+        self, width: int, layers: int, heads: int, factor: int = 4, dropout: float = 0.0, cross: bool = False
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(width, heads, factor, dropout, cross) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def context(self, context: Tensor) -> list[KeysValues]:
+        """Cross-attention's keys and values of every block for `context` [B, M, w]."""
+        return [block.cross_attention.keys_values(context) for block in self.blocks]  # type: ignore[union-attr, operator]
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        context: list[KeysValues] | None = None,
+        context_mask: Tensor | None = None,
+        past: list[KeysValues] | None = None,
+    ) -> tuple[Tensor, list[KeysValues]]:
+        """All blocks; arguments as in `Block.forward`, `context` and `past` one per block."""
+        present = []
+        for i, block in enumerate(self.blocks):
+            x, keys_values = block(
+                x,
+                mask=mask,
+                causal=causal,
+                context=context[i] if context is not None else None,
+                context_mask=context_mask,
+                past=past[i] if past is not None else None,
+            )
+            present.append(keys_values)
+        return self.norm(x), present
+
+
+def key_mask(mask: Tensor) -> Tensor:
+    """Padding mask of keys [B, M] in the shape attention takes, [B, 1, 1, M]."""
+    return mask[:, None, None, :]
