@@ -1,0 +1,1 @@
+"""Data: schema, cards, finding, loading, splits, leak audit, features. Knows nothing of the other rooms."""

@@ -1,0 +1,1 @@
+"""Metrics and statistics: array-wise, no torch. Knows datasets only."""

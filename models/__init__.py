@@ -1,0 +1,1 @@
+"""Slate recommenders behind one contract (base.py); found lazily by name (registry.py)."""

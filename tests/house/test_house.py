@@ -1,0 +1,126 @@
+"""The house stands as DESIGN says: rooms, arrows, lazy imports, nothing importable under a stranger's name."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("benchmark", "models", "datasets", "metrics", "leaderboards")
+FLOOR = {"datasets": 1, "metrics": 2, "models": 2, "leaderboards": 3, "benchmark": 4}
+HEAVY = {"torch", "pytorch_lightning", "mlflow", "transformers", "faiss", "sentence_transformers", "sklearn", "scipy"}
+
+
+def python(code: str, cwd: Path | None = None) -> str:
+    run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=cwd, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def sub_packages() -> set[str]:
+    """Every folder of the five rooms that holds Python files."""
+    folders = {path.parent for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    return {"slatebench." + ".".join(folder.relative_to(ROOT).parts) for folder in folders}
+
+
+def test_the_package_list_equals_the_tree() -> None:
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert set(setup["packages"]) == sub_packages()
+    where = setup["package-dir"]
+    for package in setup["packages"]:
+        room = package.split(".")[1]
+        assert where[f"slatebench.{room}"] == room
+
+
+def test_no_package_at_the_root() -> None:
+    assert not (ROOT / "__init__.py").exists()
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms of the suite that a file imports, also inside functions, relatively or by full name."""
+    package = path.relative_to(ROOT).parts[:-1]
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            full = (*base, *(node.module or "").split("."))
+            if not base and not node.module:
+                rooms |= {alias.name for alias in node.names}
+            rooms.add(full[0])
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("slatebench"):
+            parts = node.module.split(".")
+            rooms |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            rooms |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("slatebench.")}
+    return rooms & set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_arrows_point_down(room: str) -> None:
+    wrong = []
+    for path in (ROOT / room).rglob("*.py"):
+        for other in imported_rooms(path) - {room}:
+            allowed = FLOOR[other] < FLOOR[room] and (room, other) != ("leaderboards", "models")
+            if not allowed:
+                wrong.append(f"{path.relative_to(ROOT)} imports {other}")
+    assert not wrong, wrong
+
+
+def test_the_arrow_test_can_see_an_arrow() -> None:
+    assert imported_rooms(ROOT / "benchmark" / "run.py") >= {"datasets", "metrics", "models", "leaderboards"}
+
+
+@pytest.mark.parametrize("module", ["slatebench.benchmark.cli", "slatebench.benchmark", "slatebench.models.registry"])
+def test_light_imports(module: str) -> None:
+    loaded = set(json.loads(python(f"import json, sys; import {module}; print(json.dumps(list(sys.modules)))")))
+    assert not loaded & HEAVY
+
+
+def test_metrics_load_no_learning_library() -> None:
+    code = "import json, sys; import slatebench.metrics.evaluate, slatebench.metrics.statistics; print(json.dumps(list(sys.modules)))"
+    assert not set(json.loads(python(code))) & (HEAVY - {"scipy"})
+
+
+def test_help_is_quick_to_load() -> None:
+    code = (
+        "import json, sys; sys.argv = ['slatebench', '--help']\n"
+        "from slatebench.benchmark.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(json.dumps(list(sys.modules)))"
+    )
+    loaded = set(json.loads(python(code).splitlines()[-1]))
+    assert not loaded & (HEAVY | {"polars", "numpy", "pydantic"})
+
+
+def test_nothing_is_importable_under_a_strangers_name_from_the_root() -> None:
+    code = (
+        "import importlib.util as u; print([n for n in ('datasets', 'metrics', 'models', 'benchmark', 'leaderboards')"
+        " if u.find_spec(n) is not None and 'main' in str(u.find_spec(n).origin or u.find_spec(n).submodule_search_locations)])"
+    )
+    assert python(code, cwd=ROOT).strip() == "[]"
+
+
+def test_transformers_at_the_root_do_not_take_our_datasets_for_theirs() -> None:
+    code = "from transformers.utils import is_datasets_available; print(is_datasets_available())"
+    assert python(code, cwd=ROOT).strip() == "False"
+
+
+def test_constraints_pin_every_package() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    assert all("==" in line for line in lines)
+    pinned = {line.split("==")[0].lower().replace("_", "-"): line.split("==")[1] for line in lines}
+    assert pinned["torch"] == "2.13.0"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [line for group in project["optional-dependencies"].values() for line in group]
+    from packaging.requirements import Requirement
+
+    for line in [*project["dependencies"], *extras]:
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(pinned[wanted.name.lower().replace("_", "-")]), line
