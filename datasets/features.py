@@ -1,43 +1,298 @@
-"""Features of items and prompts (interface; see the issue for what stands behind it)."""
+"""Vectors of items and prompts that every model may use: lazy, cached on disk, the same for all models."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
+import polars as pl
 
-from .schema import Catalog
+from .array_cache import Arrays, DamagedFile, cache_folder, cached_array, read_array, write_arrays
+from .errors import DataError
+from .schema import Catalog, Part, PartName, SlateDataset
+from .text_encoder import DEFAULT_ENCODER, Encoded, TextEncoder, open_encoder
+from .word2vec import RECIPE as WORD2VEC
+from .word2vec import fit_word2vec, predict_cold
+
+PARTS: tuple[PartName, ...] = ("train", "valid", "test")
+RECIPE = "1"  # raise it when the numbers change for another reason than the encoder
 
 
-class Features(Protocol):
-    """Vectors that any model may use. Rows have unit length; everything is numpy float32, lazy, cached on disk."""
+@dataclass(frozen=True)
+class Features:
+    """Vectors that any model may use: numpy float32, read-only, computed when first asked for, cached on disk.
 
-    encoder: str  # name of what made the item vectors, e.g. "minilm" or "word2vec"
-    version: str  # changes when the numbers may change
+    Pooled rows have unit length. Made by `make_features`, `load_features` or `features_for_catalog`.
+
+    Attributes:
+        encoder: name of what made the item vectors, e.g. "minilm" or "word2vec".
+        text_encoder: what encodes texts (of the same name as `encoder`, unless that is "word2vec").
+        catalog: the items, row by row.
+    """
+
+    encoder: str
+    text_encoder: TextEncoder = field(repr=False)
+    catalog: Catalog = field(repr=False)
+    _arrays: _Arrays = field(repr=False)
+    _prompts: _PromptStore | None = field(default=None, repr=False)
+
+    @cached_property
+    def version(self) -> str:
+        """Changes when the numbers may change."""
+        text = f"{self.text_encoder.version}.r{RECIPE}"
+        return f"{WORD2VEC}+{text}" if self.encoder == "word2vec" else text
 
     def items(self) -> np.ndarray:
         """Item vectors [N, d]."""
-        ...
-
-    def prompts(self, texts: list[str]) -> np.ndarray:
-        """Text vectors [P, d_text] of prompts."""
-        ...
+        return self._arrays["items" if self.encoder == "word2vec" else "item_texts"]
 
     def item_texts(self) -> np.ndarray:
         """Text vectors [N, d_text] of the items' texts (equal to `items()` where the encoder is a text encoder)."""
-        ...
+        return self._arrays["item_texts"]
 
-    def tokens(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Token states [P, L, d_text] and mask [P, L] (True = a real token)."""
-        ...
+    def prompts(self, texts: Sequence[str]) -> np.ndarray:
+        """Text vectors [P, d_text]; prompts of the dataset come from the cache, any others are encoded now."""
+        parts = [(where, encoded.pooled[rows]) for where, encoded, rows in self._encoded(texts, tokens=False)]
+        out = np.zeros((len(texts), self._text_dims(parts)), np.float32)
+        for where, vectors in parts:
+            out[where] = vectors
+        return out
+
+    def tokens(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Token states [P, L, d_text] and mask [P, L] (True = a real token); L is the longest of these texts.
+
+        The states are the encoder's last layer as it is (no unit rows), special tokens included; zero off the mask.
+        """
+        parts = [(where, *encoded.states_of(rows)) for where, encoded, rows in self._encoded(texts, tokens=True)]
+        lengths = np.zeros(len(texts), np.int64)
+        for where, _, part_lengths in parts:
+            lengths[where] = part_lengths
+        mask = np.arange(lengths.max(initial=0)) < lengths[:, None]  # [P, L]
+        out = np.zeros((*mask.shape, self._text_dims(parts)), np.float32)
+        for where, states, _ in parts:
+            block = np.zeros_like(mask)
+            block[where] = mask[where]
+            out[block] = states  # rows of `states` follow the texts in order, as the mask does
+        return out, mask
+
+    def live(self) -> Features:
+        """The same features, but every prompt is encoded anew: what a latency harness must time."""
+        return replace(self, _prompts=None)
+
+    def _encoded(self, texts: Sequence[str], tokens: bool) -> Iterator[tuple[np.ndarray, Encoded, np.ndarray]]:
+        """Where in `texts`, what holds their vectors, and in which rows: from the cache, then encoded now."""
+        known = self._prompts.rows if self._prompts else {}
+        rows = np.array([known.get(text, -1) for text in texts], dtype=np.int64)
+        cached = np.flatnonzero(rows >= 0)
+        if self._prompts and len(cached):
+            yield cached, self._prompts.encoded(tokens), rows[cached]
+        fresh = np.flatnonzero(rows < 0)
+        if len(fresh):
+            distinct, fresh_rows = _distinct([texts[i] for i in fresh.tolist()])
+            yield fresh, self.text_encoder.encode(distinct, tokens=tokens), fresh_rows
+
+    def _text_dims(self, parts: list) -> int:
+        return parts[0][1].shape[-1] if parts else self.item_texts().shape[1]
+
+
+def make_features(dataset: SlateDataset, *, encoder: str | None = None, cache: Path | None = None) -> Features:
+    """Features of a dataset, as its card says: text vectors, or Word2Vec over its train slates.
+
+    Nothing is read or computed before it is asked for.
+
+    Args:
+        dataset: the dataset.
+        encoder: text encoder: "minilm" (default), a sentence-transformers name or folder, or "hash".
+        cache: where vectors are kept; default `SLATEBENCH_CACHE`, else the user's cache folder.
+    """
+    text_encoder = open_encoder(encoder or DEFAULT_ENCODER)
+    folder = (cache or cache_folder()) / "features"
+    catalog = dataset.catalog
+
+    def item_texts() -> np.ndarray:
+        texts, rows = _distinct(catalog.texts)
+        path = folder / _cache_file("items", text_encoder, json.dumps(texts))
+        return cached_array(path, "pooled", lambda: {"pooled": text_encoder.encode(texts).pooled})[rows]
+
+    def word2vec(name: str) -> np.ndarray:
+        path = folder / _cache_file(WORD2VEC, text_encoder, dataset.fingerprint)
+        return cached_array(path, name, lambda: fit_word2vec(slates_of(dataset.train), arrays["item_texts"]))
+
+    makers = {"item_texts": item_texts}
+    if dataset.card.item_vectors == "word2vec":
+        makers |= {"items": partial(word2vec, "items"), "ridge": partial(word2vec, "ridge")}
+    arrays = _Arrays(makers)
+    prompts, _ = _distinct([p for name in PARTS for p in dataset.part(name).requests["prompt"].to_list()])
+    return Features(
+        encoder="word2vec" if dataset.card.item_vectors == "word2vec" else text_encoder.name,
+        text_encoder=text_encoder,
+        catalog=catalog,
+        _arrays=arrays,
+        _prompts=_PromptStore(folder, _cache_file("prompts", text_encoder, json.dumps(prompts)), text_encoder, prompts),
+    )
+
+
+def features_for_catalog(features: Features, catalog: Catalog) -> Features:
+    """The same features over another catalogue: known items keep their vectors, new ones get theirs from their text.
+
+    With a text encoder an item is known by its text; with Word2Vec by its id, and new ids get a vector by the
+    ridge regression that was fitted with it.
+    """
+
+    def item_texts() -> np.ndarray:
+        return _carried_over(
+            features.catalog.texts,
+            features.item_texts(),
+            catalog.texts,
+            lambda new: features.text_encoder.encode([catalog.texts[i] for i in new]).pooled,
+        )
+
+    def items() -> np.ndarray:
+        return _carried_over(
+            features.catalog.ids,
+            features.items(),
+            catalog.ids,
+            lambda new: predict_cold(features._arrays["ridge"], arrays["item_texts"][new]),
+        )
+
+    makers: dict[str, Callable[[], np.ndarray]] = {"item_texts": item_texts}
+    if features.encoder == "word2vec":
+        makers |= {"items": items, "ridge": lambda: features._arrays["ridge"]}
+    arrays = _Arrays(makers)
+    return replace(features, catalog=catalog, _arrays=arrays)
 
 
 def save_features(features: Features, folder: Path) -> None:
     """Write what `load_features` needs (item vectors, encoder name) into a model's folder."""
-    raise NotImplementedError
+    folder.mkdir(parents=True, exist_ok=True)
+    write_arrays(folder / "features.safetensors", {name: features._arrays[name] for name in features._arrays.names})
+    head = {
+        "encoder": features.encoder,
+        "text_encoder": features.text_encoder.name,
+        "text_version": features.text_encoder.version,
+        "version": features.version,
+        "prompts": features._prompts.file if features._prompts else None,
+    }
+    (folder / "features.json").write_text(json.dumps(head, indent=1), encoding="utf-8")
 
 
 def load_features(folder: Path, catalog: Catalog) -> Features:
-    """Features of a saved model: its item vectors, and the text encoder for new prompts."""
-    raise NotImplementedError
+    """Features of a saved model: its item vectors, and the text encoder for new prompts.
+
+    Prompts of the dataset it was fitted on still come from the cache where that is at hand.
+
+    Raises:
+        DataError: files missing, damaged, or of another catalogue.
+    """
+    path = folder / "features.safetensors"
+    try:
+        head = json.loads((folder / "features.json").read_text(encoding="utf-8"))
+        names = ["item_texts", *(["items", "ridge"] if head["encoder"] == "word2vec" else [])]
+        arrays = {name: read_array(path, name) for name in names}
+    except (OSError, ValueError, KeyError, DamagedFile) as error:
+        raise DataError(f"{folder}: no readable features of a model ({error}); fit the model again") from error
+    if len(arrays["item_texts"]) != len(catalog):
+        raise DataError(f"{path} has {len(arrays['item_texts'])} items, the catalogue {len(catalog)}: fit again")
+    text_encoder = open_encoder(head["text_encoder"])
+    if text_encoder.version != head["text_version"]:
+        raise DataError(
+            f"{folder} was fitted with text encoder {head['text_version']}, here is {text_encoder.version}: fit again"
+        )
+    return Features(
+        encoder=head["encoder"],
+        text_encoder=text_encoder,
+        catalog=catalog,
+        _arrays=_Arrays({name: partial(arrays.__getitem__, name) for name in arrays}),
+        _prompts=_PromptStore.reopen(cache_folder() / "features", head["prompts"], text_encoder),
+    )
+
+
+def slates_of(part: Part) -> list[list[int]]:
+    """Whole slates of a part: seed items, then the reference items."""
+    joined = part.requests.join(part.references, on="request", how="left", maintain_order="left")
+    return joined.select(pl.concat_list("seed_items", "items"))["seed_items"].to_list()
+
+
+# --- inside ---------------------------------------------------------------------------------------
+
+
+class _Arrays:
+    """Arrays by name, each made once, when first asked for; read-only."""
+
+    def __init__(self, makers: dict[str, Callable[[], np.ndarray]]) -> None:
+        self._makers = makers
+        self._made: dict[str, np.ndarray] = {}
+        self.names = sorted(makers)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._made:
+            array = self._makers[name]()
+            array.setflags(write=False)
+            self._made[name] = array
+        return self._made[name]
+
+
+class _PromptStore:
+    """The prompts of a dataset, encoded together once and kept in one file: pooled, states, offsets, texts."""
+
+    def __init__(self, folder: Path, file: str, text_encoder: TextEncoder, texts: list[str]) -> None:
+        self.file = file  # relative to `folder`: a model folder remembers it
+        self.rows = {text: row for row, text in enumerate(texts)}
+        self._path = folder / file
+        self._text_encoder = text_encoder
+        self._arrays = _Arrays(
+            {name: partial(cached_array, self._path, name, self._build) for name in ("pooled", "states", "offsets")}
+        )
+
+    @classmethod
+    def reopen(cls, folder: Path, file: str | None, text_encoder: TextEncoder) -> _PromptStore | None:
+        """The store in that file; None where there is none (any more)."""
+        try:
+            blob = read_array(folder / str(file), "texts")
+        except (OSError, DamagedFile):
+            return None
+        return cls(folder, str(file), text_encoder, json.loads(blob.tobytes()))
+
+    def encoded(self, tokens: bool) -> Encoded:
+        """All prompts' vectors, with the token states if `tokens`."""
+        if not tokens:
+            return Encoded(self._arrays["pooled"])
+        return Encoded(self._arrays["pooled"], self._arrays["states"], self._arrays["offsets"])
+
+    def _build(self) -> Arrays:
+        texts = list(self.rows)
+        encoded = self._text_encoder.encode(texts, tokens=True)
+        assert encoded.states is not None and encoded.offsets is not None
+        blob = np.frombuffer(json.dumps(texts).encode(), dtype=np.uint8)
+        return {"pooled": encoded.pooled, "states": encoded.states, "offsets": encoded.offsets, "texts": blob}
+
+
+def _cache_file(kind: str, text_encoder: TextEncoder, key: str) -> str:
+    """Name of a cache file, relative to the cache's features folder: encoder, kind, hash of key and version."""
+    digest = hashlib.sha256(f"{text_encoder.version}|{RECIPE}|{key}".encode()).hexdigest()[:16]
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', text_encoder.name).strip('-.')}/{kind}-{digest}.safetensors"
+
+
+def _distinct(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Distinct texts in sorted order, and for each text its row there."""
+    rows = {text: row for row, text in enumerate(sorted(set(texts)))}
+    return list(rows), np.array([rows[text] for text in texts], dtype=np.int64)
+
+
+def _carried_over(
+    old_keys: list[str], old: np.ndarray, keys: list[str], make: Callable[[list[int]], np.ndarray]
+) -> np.ndarray:
+    """Rows for `keys`: the old row where the key was known, otherwise what `make(positions)` gives."""
+    known = {key: row for row, key in enumerate(old_keys)}
+    rows = np.array([known.get(key, -1) for key in keys], dtype=np.int64)
+    out = old[np.maximum(rows, 0)]  # a copy
+    new = np.flatnonzero(rows < 0)
+    if len(new):
+        out[new] = make(new.tolist())
+    return out

@@ -239,7 +239,9 @@ class Slates:
         if not isinstance(items, np.ndarray) or items.dtype != np.int64:
             raise FaultySlates(f"slates must be an int64 array, got {getattr(items, 'dtype', type(items).__name__)}")
         if items.shape != (P, samples, k):
-            raise FaultySlates(f"slates have shape {items.shape}, expected {(P, samples, k)} (requests, samples, slots)")
+            raise FaultySlates(
+                f"slates have shape {items.shape}, expected {(P, samples, k)} (requests, samples, slots)"
+            )
 
         def where(mask: np.ndarray) -> str:
             p, s = np.argwhere(mask)[0][:2]

@@ -1,0 +1,66 @@
+"""Word2Vec item vectors: slates as sentences (skip-gram), items that no train slate holds by ridge from their text.
+
+Deterministic: one worker, a fixed seed, vocabulary in an order of our own, nothing that hangs on PYTHONHASHSEED.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from .text_encoder import unit_rows
+
+RECIPE = "word2vec-1"  # raise the number when the vectors change
+DIMS = 128
+WINDOW = 50  # wider than our slates: every pair of a slate is a context
+EPOCHS = 20
+SEED = 0
+RIDGE = 1.0
+
+
+def fit_word2vec(slates: list[list[int]], item_texts: np.ndarray) -> dict[str, np.ndarray]:
+    """Item vectors and the regression that places new items among them.
+
+    Args:
+        slates: train slates, item indices.
+        item_texts: text vectors [N, d_text].
+
+    Returns:
+        "items": float32 [N, d], unit rows; "ridge": float32 [d_text + 1, d], last row the intercept.
+    """
+    from gensim.models import Word2Vec
+
+    sentences = [[str(item) for item in slate] for slate in slates if slate]
+    counts = Counter(item for slate in slates for item in slate)
+    items = np.zeros((len(item_texts), DIMS), np.float32)
+    if not counts:
+        return {"items": items, "ridge": np.zeros((item_texts.shape[1] + 1, DIMS), np.float32)}
+    model = Word2Vec(
+        vector_size=DIMS, window=WINDOW, shrink_windows=False, min_count=1, sg=1, negative=5, sample=0,
+        workers=1, seed=SEED, epochs=EPOCHS,
+    )  # fmt: skip
+    order = sorted(counts, key=lambda item: (-counts[item], item))
+    model.build_vocab_from_freq({str(item): counts[item] for item in order}, corpus_count=len(sentences))
+    model.train(sentences, total_examples=len(sentences), epochs=EPOCHS)
+
+    seen = np.array(order, dtype=np.int64)
+    items[seen] = unit_rows(model.wv[[str(item) for item in order]])
+    ridge = _fit_ridge(item_texts[seen], items[seen])
+    cold = np.setdiff1d(np.arange(len(items)), seen)
+    items[cold] = predict_cold(ridge, item_texts[cold])
+    return {"items": items, "ridge": ridge}
+
+
+def predict_cold(ridge: np.ndarray, item_texts: np.ndarray) -> np.ndarray:
+    """Unit vectors [M, d] of items known only by their text vectors [M, d_text]."""
+    return unit_rows(item_texts @ ridge[:-1] + ridge[-1])
+
+
+def _fit_ridge(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Ridge regression with a free intercept (normal equations in float64) [d_in + 1, d_out]."""
+    x, y = inputs.astype(np.float64), targets.astype(np.float64)
+    mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
+    x, y = x - mean_x, y - mean_y
+    weights = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ y)
+    return np.vstack([weights, mean_y - mean_x @ weights]).astype(np.float32)
