@@ -1,58 +1,276 @@
-"""Intervals, paired tests and ranks (PROTOCOL section 6): groups are the evidence, seeded, vectorised."""
+"""Intervals, paired tests and ranks (PROTOCOL section 6).
+
+Groups (sessions) are the evidence, not rows: they are what is resampled and what has its sign flipped.
+Everything is seeded, and works on many columns (metrics, systems, pairs) at once with the same resamples.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
-RESAMPLE_CELLS = 2**22  # resampling counts held at once
+from ..datasets.errors import UsageError
+
+RESAMPLES = 10_000
+CELLS_AT_ONCE = 2**22  # resamples x groups held in memory
+
+Groups = Sequence[str] | Sequence[int] | np.ndarray
 
 
-def group_codes(groups: Sequence[str] | np.ndarray | None, n: int) -> np.ndarray:
-    """Group of each row as integers 0..G-1; without groups each row is its own, int64 [n]."""
+def group_codes(groups: Groups | None, n: int) -> np.ndarray:
+    """Group of each row as integers 0..G-1; without groups each row is its own, int64 [n].
+
+    >>> group_codes(["b", "a", "b"], 3).tolist()
+    [1, 0, 1]
+    """
     if groups is None:
         return np.arange(n)
-    _, codes = np.unique(np.asarray(groups), return_inverse=True)
-    return codes.reshape(-1)
+    if len(groups) != n:
+        raise UsageError(f"{len(groups)} groups were given for {n} values: one group per value")
+    return np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
+
+
+def _group_sums(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Sums of the rows [n, columns] of each group, [G, columns]."""
+    sums = np.zeros((int(codes.max(initial=-1)) + 1, values.shape[1]))
+    np.add.at(sums, codes, values)
+    return sums
+
+
+def _batches(resamples: int, G: int) -> Iterator[int]:
+    step = max(1, CELLS_AT_ONCE // max(G, 1))
+    yield from (min(step, resamples - start) for start in range(0, resamples, step))
+
+
+# --- intervals ----------------------------------------------------------------------------------------
+
+
+def bootstrap_interval(
+    values: np.ndarray,
+    *,
+    groups: Groups | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """Mean of `values` and its interval over resampled groups; see `bootstrap_intervals`.
+
+    >>> mean, low, high = bootstrap_interval(np.array([0.0, 0.2, 0.4, 0.1, 0.8, 0.3]))
+    >>> low < mean < high, round(mean, 2)
+    (True, 0.3)
+    """
+    columns = np.asarray(values, np.float64).reshape(-1, 1)
+    mean, low, high = bootstrap_intervals(columns, groups=groups, seed=seed, resamples=resamples, level=level)
+    return float(mean[0]), float(low[0]), float(high[0])
 
 
 def bootstrap_intervals(
     values: np.ndarray,
     *,
-    groups: Sequence[str] | np.ndarray | None = None,
+    groups: Groups | None = None,
     seed: int = 0,
-    resamples: int = 10_000,
+    resamples: int = RESAMPLES,
     level: float = 0.95,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Means of the columns of `values` and their intervals over resampled groups.
 
+    Bias-corrected and accelerated (Efron, 1987; the acceleration from leaving out one group at a time), its tails
+    widened by sqrt(G/(G-1)) t_{G-1} / z (Hesterberg, 2015), without which a few dozen groups cover too little.
+    Simulated coverage of 95 % intervals on grouped, zero-inflated scores: 94-96 % from 20 groups on, 90-95 % at 10.
+
     Args:
         values: [n, columns], NaN = null (left out).
-        groups: the group of each row.
-        seed: of the resampling, shared by all columns.
+        groups: the group of each row; without it each row is its own.
+        seed: of the resampling, which all columns share.
         resamples: how many.
         level: of the interval.
 
     Returns:
-        mean, low, high, each [columns]; NaN where a column has no value.
+        mean, low, high, each [columns]; mean NaN without a value, limits NaN with values from fewer than two groups.
+
+    Raises:
+        UsageError: `groups` has another length than `values`.
     """
-    rng = np.random.default_rng(seed)
+    values = np.asarray(values, np.float64)
+    there = np.isfinite(values)
     codes = group_codes(groups, len(values))
-    G, there = int(codes.max(initial=-1)) + 1, np.isfinite(values)
-    sums, counts = np.zeros((G, values.shape[1])), np.zeros((G, values.shape[1]))
-    np.add.at(sums, codes, np.where(there, values, 0))
-    np.add.at(counts, codes, there)
-    means = np.empty((resamples, values.shape[1]))
-    step = max(1, RESAMPLE_CELLS // max(G, 1))
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
+    sums, counts = _group_sums(np.where(there, values, 0), codes), _group_sums(there, codes)
+    G, columns = sums.shape
+    total, n = sums.sum(0), counts.sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / n
+        means = _resampled_means(sums, counts, seed, resamples)
+        below = ((means < mean) + 0.5 * (means == mean)).sum(0) / np.isfinite(means).sum(0)
+        bias = stats.norm.ppf(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples))
+        left_out = (total - sums) / (n - counts)
+        pull = np.nan_to_num(np.nanmean(left_out, axis=0) - left_out) if G > 1 else np.zeros_like(sums)
+        spread = (pull**2).sum(0) ** 1.5
+    bend = np.divide((pull**3).sum(0), 6 * spread, out=np.zeros(columns), where=spread > 0)
+    evidence = (counts > 0).sum(0)  # groups with a value
+    enough = np.maximum(evidence, 2)
+    tail = np.sqrt(enough / (enough - 1)) * stats.t.ppf((1 + level) / 2, enough - 1)
+    ordered = np.sort(means, axis=0)
+    low, high = (
+        _quantiles(ordered, stats.norm.cdf(bias + (bias + z) / np.maximum(1 - bend * (bias + z), 0.01)))
+        for z in (-tail, tail)
+    )
+    return mean, np.where(evidence > 1, low, np.nan), np.where(evidence > 1, high, np.nan)
+
+
+def _resampled_means(sums: np.ndarray, counts: np.ndarray, seed: int, resamples: int) -> np.ndarray:
+    """Means over groups drawn with replacement, [resamples, columns]; sums and counts are [G, columns]."""
+    rng, G = np.random.default_rng(seed), len(sums)
+    means = []
+    for size in _batches(resamples, G):
         drawn = rng.integers(0, G, (size, G)) + np.arange(size)[:, None] * G
-        weight = np.bincount(drawn.ravel(), minlength=size * G).reshape(size, G).astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            means[start : start + size] = (weight @ sums) / (weight @ counts)
-    with np.errstate(invalid="ignore"):
-        mean = sums.sum(0) / counts.sum(0)
-    tail = (1 - level) / 2
-    low, high = np.nanquantile(means, [tail, 1 - tail], axis=0)
-    return mean, low, high
+        times = np.bincount(drawn.ravel(), minlength=size * G).reshape(size, G).astype(np.float64)
+        means.append((times @ sums) / (times @ counts))
+    return np.concatenate(means)
+
+
+def _quantiles(ordered: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Quantile of each ordered column [resamples, columns] at its own level; NaN (which sort last) are left out."""
+    n = np.maximum(np.isfinite(ordered).sum(0), 1)
+    at = levels * (n - 1)
+    under = np.floor(at).astype(int)
+    over = np.minimum(under + 1, n - 1)
+    column = np.arange(ordered.shape[1])
+    return ordered[under, column] + (at - under) * (ordered[over, column] - ordered[under, column])
+
+
+# --- paired tests ---------------------------------------------------------------------------------------
+
+
+def paired_permutation_test(
+    a: np.ndarray, b: np.ndarray, *, groups: Groups | None = None, seed: int = 0, resamples: int = RESAMPLES
+) -> float:
+    """Two-sided p value of "a and b score alike", paired by request; see `paired_permutation_tests`.
+
+    >>> paired_permutation_test(np.array([0.5, 0.6, 0.7]), np.array([0.1, 0.2, 0.3]))  # all 8 signs: 2 as extreme
+    0.25
+    """
+    difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    return float(paired_permutation_tests(difference[:, None], groups=groups, seed=seed, resamples=resamples)[0])
+
+
+def paired_permutation_tests(
+    differences: np.ndarray, *, groups: Groups | None = None, seed: int = 0, resamples: int = RESAMPLES
+) -> np.ndarray:
+    """Two-sided p values of mean differences, signs flipped per group.
+
+    Exact (every pattern of signs) where there are at most `resamples` patterns, else (1 + as extreme) / (1 + drawn).
+
+    Args:
+        differences: [n, pairs], NaN = null in one of the two (left out).
+        groups: the group of each row.
+        seed: of the signs, which all pairs share.
+        resamples: patterns of signs.
+
+    Returns:
+        p [pairs]; 1 where nothing differs.
+    """
+    differences = np.asarray(differences, np.float64)
+    sums = _group_sums(np.where(np.isfinite(differences), differences, 0), group_codes(groups, len(differences)))
+    G = len(sums)
+    # Equal in exact arithmetic must count as equal: tolerance for the order of summing.
+    bar = np.abs(sums.sum(0)) - 1e-12 * np.abs(sums).sum(0)
+    if G < 63 and resamples >= 2**G:
+        signs = 1.0 - 2.0 * ((np.arange(2**G)[:, None] >> np.arange(G)) & 1)
+        return (np.abs(signs @ sums) >= bar).mean(0)
+    rng = np.random.default_rng(seed)
+    extreme = np.zeros(sums.shape[1])
+    for size in _batches(resamples, G):
+        bits = np.unpackbits(rng.integers(0, 256, (size, (G + 7) // 8), dtype=np.uint8), axis=1, count=G)
+        extreme += (np.abs((1.0 - 2.0 * bits) @ sums) >= bar).sum(0)
+    return (1 + extreme) / (1 + resamples)
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """P values adjusted for their number (Holm, 1979): p_(i) -> max over j <= i of (m - j + 1) p_(j), at most 1.
+
+    >>> holm(np.array([0.01, 0.04, 0.03])).round(4).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    return adjusted
+
+
+def pairwise_tests(
+    values: np.ndarray, *, groups: Groups | None = None, seed: int = 0, resamples: int = RESAMPLES
+) -> np.ndarray:
+    """Holm-adjusted p values over all pairs of a board, [systems, systems], 1 on the diagonal.
+
+    Args:
+        values: scores per request [n, systems], NaN = null.
+        groups: the group of each row.
+        seed: of the permutations.
+        resamples: of the permutations; raised where Holm over so many pairs needs finer p values.
+    """
+    systems = values.shape[1]
+    first, second = np.triu_indices(systems, 1)
+    resamples = max(resamples, 40 * len(first))  # the least p, times the pairs, stays under .025
+    p = np.ones((systems, systems))
+    differences = values[:, first] - values[:, second]
+    p[first, second] = holm(paired_permutation_tests(differences, groups=groups, seed=seed, resamples=resamples))
+    return np.minimum(p, p.T)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A board's ranking: rank by mean (1 = best; equal means share the better rank), band, adjusted p values."""
+
+    rank: np.ndarray  # [systems]
+    band: np.ndarray  # [systems]
+    p: np.ndarray  # [systems, systems]
+
+
+def rank_bands(
+    values: np.ndarray,
+    *,
+    groups: Groups | None = None,
+    higher_is_better: bool = True,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    alpha: float = 0.05,
+) -> Ranking:
+    """Rank systems; the band of a system is the rank of the best system from which it is not separated.
+
+    Args:
+        values: scores per request [n, systems], NaN = null.
+        groups: the group of each row.
+        higher_is_better: direction of the metric.
+        seed: of the permutation tests.
+        resamples: of the permutation tests.
+        alpha: two systems are separated when their Holm-adjusted p value is at most this.
+
+    >>> scores = np.linspace(0, 1, 40)[:, None] + np.array([0.0, 0.5, 0.5])
+    >>> ranking = rank_bands(scores)
+    >>> ranking.rank.tolist(), ranking.band.tolist()
+    ([3, 1, 1], [3, 1, 1])
+    """
+    values = np.asarray(values, np.float64)
+    there = np.isfinite(values)
+    mean = np.where(there, values, 0).sum(0) / np.maximum(there.sum(0), 1)
+    merit = np.where(there.any(0), mean if higher_is_better else -mean, -np.inf)
+    rank = 1 + (merit[None, :] > merit[:, None]).sum(1)
+    p = pairwise_tests(values, groups=groups, seed=seed, resamples=resamples)
+    band = np.where(p > alpha, rank[None, :], rank[:, None]).min(1)
+    return Ranking(rank, band, p)
+
+
+def win_tie_loss(a: np.ndarray, b: np.ndarray) -> tuple[int, int, int]:
+    """How often a scores above, like and below b (requests with a null in either are left out).
+
+    >>> win_tie_loss(np.array([1.0, 0.5, 0.0, np.nan]), np.array([0.5, 0.5, 0.5, 1.0]))
+    (1, 1, 1)
+    """
+    difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    difference = difference[np.isfinite(difference)]
+    tie = np.abs(difference) <= 1e-12
+    return int((difference[~tie] > 0).sum()), int(tie.sum()), int((difference[~tie] < 0).sum())
