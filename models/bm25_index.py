@@ -79,7 +79,7 @@ class BM25Index:
         terms = [[self.vocabulary[t] for t in tokenize(text) if t in self.vocabulary] for text in texts]
         columns = np.array([t for row in terms for t in row], dtype=np.int64)
         rows = np.repeat(np.arange(len(texts)), [len(row) for row in terms])
-        shape = (len(texts), self.weights.shape[0])
+        shape = (len(texts), len(self.vocabulary))
         query = sparse.coo_array((np.ones(len(columns)), (rows, columns)), shape=shape).tocsr()
         product: Any = query @ self.weights  # [P, N], sparse
         return product.toarray()

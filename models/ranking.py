@@ -51,6 +51,7 @@ def top_k(scores: np.ndarray, k: int, order: np.ndarray, excluded: Sequence[Sequ
     if B == 0 or take <= 0:
         return slates
     ranked = np.take(scores, order, axis=1)  # [B, N], a copy: of two tied columns the left one comes first
+    ranked = ranked.astype(np.result_type(ranked, np.float32), copy=False)  # whole numbers know no infinity
     _leave_out(ranked, order, excluded)
     best = np.partition(ranked, N - take, axis=1)[:, N - take :]  # [B, take], unsorted, NaN last
     if np.isnan(best).any():
