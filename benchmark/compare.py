@@ -14,7 +14,7 @@ from ..leaderboards.board import HEADLINE, KEY_NAMES, MAIN, headline_per_request
 from ..leaderboards.records import Run, list_runs, read_run, runs_folder
 from ..metrics.base import Scores, read_scores
 from ..metrics.registry import metric_info
-from ..metrics.statistics import bootstrap_interval, holm, paired_permutation_test
+from ..metrics.statistics import bootstrap_interval, holm, paired_permutation_test, win_tie_loss
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ def compare(
         both = np.isfinite(per_a) & np.isfinite(per_b)
         kept = [group for group, keep in zip(groups, both, strict=True) if keep]
         difference = (per_a - per_b)[both]
+        wins, ties, losses = win_tie_loss(per_a, per_b)
         mean, low, high = bootstrap_interval(difference, groups=kept, seed=seed)
         rows.append(
             {
@@ -100,9 +101,9 @@ def compare(
                 "low": low,
                 "high": high,
                 "p": paired_permutation_test(per_a[both], per_b[both], groups=kept, seed=seed),
-                "wins": int((difference > 1e-12).sum()),
-                "ties": int((np.abs(difference) <= 1e-12).sum()),
-                "losses": int((difference < -1e-12).sum()),
+                "wins": wins,
+                "ties": ties,
+                "losses": losses,
             }
         )
     table = pl.DataFrame(rows)

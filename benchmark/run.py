@@ -127,8 +127,7 @@ def _fitted(plan: Plan, data: Data, runs: Path, folder: Path, report: Report, re
     (folder / "fit.json").unlink()
     head = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     write_text(folder / "model.json", json.dumps(head | {"sampling": plan.spec.sampling}, indent=1))
-    model = cls.load(folder)
-    model.features = data.features  # the same vectors, with the prompts of the dataset already encoded
+    model = cls.load(folder, features=data.features)  # the same vectors, the dataset's prompts already encoded
     return _Fitted(model, fit, cached)
 
 

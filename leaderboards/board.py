@@ -152,13 +152,14 @@ def build_board(
         rows.append((members, scores, summarise(scores, groups, seed=seed)))
     rows.sort(key=lambda row: -(row[2][HEADLINE]["mean"] or 0) if HEADLINE in row[2] else 0)
     contenders = [row for row in rows if not row[0][0].spec.model.startswith(CEILING)]
-    values = np.stack([headline_per_request(scores) for _, scores, _ in contenders])
-    bands = dict(zip([id(row) for row in contenders], rank_bands(values, groups=groups, seed=seed), strict=True))
-    systems = [
-        System(label, members, scores, summary, bands.get(id(row)))
-        for row, label in zip(rows, _labels([row[0][0] for row in rows]), strict=True)
-        for members, scores, summary in [row]
-    ]
+    values = np.stack([headline_per_request(scores) for _, scores, _ in contenders], axis=1)  # [P, systems]
+    ranking = rank_bands(values, groups=groups, seed=seed)
+    places = [(int(rank), int(band)) for rank, band in zip(ranking.rank, ranking.band, strict=True)]
+    labels = _labels([members[0] for members, _, _ in rows])
+    systems, place = [], iter(places)
+    for (members, scores, summary), label in zip(rows, labels, strict=True):
+        band = None if members[0].spec.model.startswith(CEILING) else next(place)
+        systems.append(System(label, members, scores, summary, band))
     systems.sort(key=lambda system: system.kind == "ceiling")
     notices = list(dict.fromkeys(run.record.notice for run in on_board if run.record.notice))
     spec = on_board[0].spec
