@@ -18,18 +18,18 @@ from ..split import connected_groups, grouped_split
 from .texts import Vocabulary, item_table, prompts, vocabulary
 from .world import EMPTY, Options, World, build_world, read_options
 
-__all__ = ["Options", "World", "latent", "load"]
+__all__ = ["Options", "World", "latent", "load", "request_rows"]
 
 
 def load(card: DatasetCard, folder: Path | None, split_seed: int) -> SlateDataset:
     """Generate the dataset that the card's options describe (`folder` is not used)."""
     world, words_of = _world(card)
-    part_of = _groups(world)
+    groups = _groups(world)
     frame = pl.DataFrame(
         {
-            "request": request_ids(world),
+            "request": _numbered("r", np.arange(len(world.main))),
             "prompt": prompts(world, words_of),
-            "group": "g" + pl.Series(part_of).cast(pl.String).str.zfill(6),
+            "group": _numbered("g", groups),
             "items": _lists(world.slates),
         }
     )
@@ -38,16 +38,16 @@ def load(card: DatasetCard, folder: Path | None, split_seed: int) -> SlateDatase
 
 
 def latent(card: DatasetCard) -> World:
-    """The truth behind the dataset of this card, row r of which belongs to request `request_ids(world)[r]`.
+    """The truth behind the dataset of this card; `request_rows` says which of its rows belongs to a request.
 
-    For ceilings and tests only; it does not depend on the split.
+    For ceilings and tests only: no table that a model sees holds any of it. It does not depend on the split.
     """
     return _world(card)[0]
 
 
-def request_ids(world: World) -> pl.Series:
-    """Ids of the requests, by row of the world."""
-    return "r" + pl.Series(np.arange(len(world.main))).cast(pl.String).str.zfill(7)
+def request_rows(requests: pl.Series) -> np.ndarray:
+    """Rows of the world that belong to these request ids, int64 [P]."""
+    return requests.str.strip_prefix("r").cast(pl.Int64).to_numpy()
 
 
 def _world(card: DatasetCard) -> tuple[World, Vocabulary]:
@@ -67,3 +67,7 @@ def _lists(slates: np.ndarray) -> pl.Series:
     row, column = np.nonzero(slates != EMPTY)
     frame = pl.DataFrame({"row": row, "items": slates[row, column]})
     return frame.group_by("row", maintain_order=True).agg("items")["items"]
+
+
+def _numbered(letter: str, numbers: np.ndarray) -> pl.Series:
+    return letter + pl.Series(numbers).cast(pl.String).str.zfill(7)

@@ -158,7 +158,7 @@ def _product(draws: Draws, words_of: Vocabulary, sub: np.ndarray, facet: np.ndar
 
 def prompts(world: World, words_of: Vocabulary) -> pl.Series:
     """The prompt of each slate [R], in the words of those who ask: few of them stand in the titles."""
-    seed, R = world.options.seed, len(world.main)
+    seed = world.options.seed
     draws = Draws(seed, PROMPT_STREAM)
     theme = words_of.theme_of[world.main]
     # local slang: the words for facet j mean facet (j + shift) in the themes with that shift
@@ -175,11 +175,11 @@ def prompts(world: World, words_of: Vocabulary) -> pl.Series:
     facet = words_of.facet_prompts.pick(draws, spoken)
     if world.options.style == "shop":
         return _shopper(draws, main, beside, of_theme, facet)
-    if world.options.style == "editor":
-        return _editor(draws, main, beside, of_theme, facet)
     star = makers(world, words_of).gather(world.leader[world.main * world.facets + world.facet])
+    if world.options.style == "editor":
+        return _editor(draws, main, beside, of_theme, facet, star)
     clean = _listener(draws, main, of_theme, facet, star)
-    return _noise(Draws(seed, NOISE_STREAM), clean.gather(np.arange(R)))
+    return _noise(Draws(seed, NOISE_STREAM), clean)
 
 
 def _shopper(draws: Draws, main: pl.Series, beside: pl.Series, theme: pl.Series, facet: pl.Series) -> pl.Series:
@@ -192,13 +192,15 @@ def _shopper(draws: Draws, main: pl.Series, beside: pl.Series, theme: pl.Series,
     return sometimes(draws, 0.6, text.str.slice(0, 1).str.to_uppercase() + text.str.slice(1), text)
 
 
-def _editor(draws: Draws, main: pl.Series, beside: pl.Series, theme: pl.Series, facet: pl.Series) -> pl.Series:
-    """Full sentences that name the mood, where it drifts to, and the occasion."""
+def _editor(
+    draws: Draws, main: pl.Series, beside: pl.Series, theme: pl.Series, facet: pl.Series, star: pl.Series
+) -> pl.Series:
+    """Full sentences that name the mood, where it drifts to, a star and the occasion."""
     n = len(main)
     start = join(pick(draws, music.OPENINGS, n), sometimes(draws, 0.8, facet + ","), main)
     drift = sometimes(draws, 0.6, join(pick(draws, music.JOINTS, n), beside))
     close = sometimes(draws, 0.5, join(",", pick(draws, music.CLOSINGS, n), theme))
-    return join(start, drift, close) + "."
+    return join(start, drift, sometimes(draws, 0.3, ", featuring " + star), close) + "."
 
 
 def _listener(draws: Draws, main: pl.Series, theme: pl.Series, facet: pl.Series, star: pl.Series) -> pl.Series:
@@ -206,7 +208,7 @@ def _listener(draws: Draws, main: pl.Series, theme: pl.Series, facet: pl.Series,
     n, kind = len(main), draws.uniform(len(main))
     mood = join(sometimes(draws, 0.45, facet), sometimes(draws, 0.7, main, theme))
     fan = join(star, sometimes(draws, 0.5, "& " + main))
-    text = where(kind < 0.1, pick(draws, music.GENERIC_TITLES, n), where(kind < 0.2, fan, mood))
+    text = where(kind < 0.1, pick(draws, music.GENERIC_TITLES, n), where(kind < 0.25, fan, mood))
     return join(text, sometimes(draws, 0.2, pick(draws, music.LISTENER_TAILS, n)))
 
 

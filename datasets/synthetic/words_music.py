@@ -127,7 +127,8 @@ EMOJI = "🎵, 🔥, ❤️, 😎, 🎧, 🌙, ☀️, 💃, 🎉, 💔, 🙌, �
 
 OPENINGS = (
     "A hand-picked selection of, Our editors' guide to, Twenty years of, The quiet pull of, Settle in with, "
-    "An introduction to, Essential listening:, Rediscover, The best of, Press play on, A slow walk through, In praise of"
+    "An introduction to, Essential listening:, Rediscover, The best of, Press play on, "
+    "A slow walk through, In praise of"
 )
 JOINTS = "drifting into, with a touch of, that leans towards, and a little, meeting, on the way to, next door to"
 CLOSINGS = (

@@ -117,6 +117,6 @@ BRAND_ENDS = (
     "dale, tek, ora, wick, mont, ix, field, ano, stone, via, mark, etta, haus, well, con, ridge, ella, brook, max"
 )
 COLOURS = "Black, White, Blue, Red, Silver, Grey, Brown, Navy, Ivory, Teal, Burgundy, Natural, Charcoal, Rose"
-SIZES = "Medium, Large, 8-Ounce, 12-Inch, 3 Feet, 16-Ounce, XL, Size 9, 6-Count, 1.5-Pound, 10-Inch, One Size, 32GB, 24-Count"
+SIZES = "Medium, Large, 8-Ounce, 12-Inch, 3 Feet, 16-Ounce, XL, Size 9, 6-Count, 1.5-Pound, 10-Inch, One Size, 32GB"
 HEADS = "new, some, good, different, looking for, different kinds of, shopping for, i need, all about, a set of"
 TAILS = "items, stuff, things, accessories, products, set, kit, essentials, supplies, collection"

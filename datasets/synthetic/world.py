@@ -99,11 +99,11 @@ def build_world(name: str, options: Options, theme_of: np.ndarray, facets: int) 
     S, cells = len(theme_of), len(theme_of) * facets
     if options.items < 3 * cells:
         raise DataError(f"card '{name}': option 'items' is {options.items}; {cells} cells need at least {3 * cells}")
-    popular = falling(Draws(options.seed, 0).order(S), 2)  # [S] sub-themes differ in size and demand
+    popular = falling(Draws(options.seed, 0).order(S), 1)  # [S] sub-themes differ in size and demand
     cell, rare = _place_items(options, popular, facets)
     within, leader, head, spare = _popularity(options, cell, rare, cells)
     hit = np.zeros(options.items)
-    hit[leader] = falling(Draws(options.seed, 1).order(cells), 3)
+    hit[leader] = falling(Draws(options.seed, 1).order(cells), 2)
     hit /= np.cumsum(hit)[-1]
 
     draws = Draws(options.seed, 2)
@@ -189,7 +189,7 @@ def _fill(
     """A pool of different items per unit [U, M] in the order drawn (EMPTY behind the last), and their sources."""
     theme, main, beside, facet = latent
     (order, starts, commons, total, low, high), (_, spare_starts, rares), hit = tables
-    shape = (len(main), options.longest + (2 if options.one_pool else options.longest // 2))
+    shape = (len(main), options.longest + (2 if options.one_pool else options.longest))
     shares = np.array([options.main, options.neighbour, options.theme])
     source = draws.choose(np.append(shares, 1 - np.cumsum(shares)[-1]), *shape)
     by_theme = np.argsort(theme_of, kind="stable")

@@ -1,0 +1,80 @@
+"""Ceilings: what no model can, or should be able to, exceed. They look at the references, so they are never models.
+
+All are slates [P, 1, k] in the order of a part's requests, -1 where a slot stays empty:
+
+- `ceiling:reference`: the reference itself (exact NDCG 1);
+- `ceiling:train-seen`: the reference items that some train slate holds, the best that a model can do on the exact
+  metrics if it only emits items it was trained on;
+- `ceiling:oracle` (synthetic twins): the k likeliest items under the latent theme of the request, the best that can be
+  done without knowing the reference.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from .schema import EMPTY, PartName, SlateDataset, Slates
+from .synthetic import World, latent, request_rows
+
+CELLS_AT_ONCE = 10_000_000  # of the request x item table of probabilities
+TIE_BITS = 21  # item numbers fit into so many bits (synthetic catalogues end at 2,000,000)
+
+
+def ceilings(dataset: SlateDataset, part: PartName, k: int) -> dict[str, Slates]:
+    """The ceilings of a part, by the name of their row on the board.
+
+    Args:
+        dataset: gets an oracle if it is one of the synthetic twins.
+        part: whose requests and references.
+        k: slots of a slate.
+
+    Returns:
+        Slates of one sample each; a request's seed items are never in them.
+    """
+    data = dataset.part(part)
+    row, item = _reference_slots(data.requests, data.references)
+    seen = dataset.catalog.train_count[item] > 0
+    found = {
+        "ceiling:reference": _slates(row, item, len(data), k),
+        "ceiling:train-seen": _slates(row[seen], item[seen], len(data), k),
+    }
+    if dataset.card.loader == "synthetic:load":
+        world = latent(dataset.card)
+        found["ceiling:oracle"] = Slates(_likeliest(world, request_rows(data.requests["request"]), k)[:, None, :])
+    return found
+
+
+def _reference_slots(requests: pl.DataFrame, references: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Row of the request and item of each reference slot in order, without seed items and repeats."""
+    numbered = requests.select("request", "seed_items").with_row_index("row")
+    slots = numbered.join(references, on="request", maintain_order="left").explode("items").drop_nulls("items")
+    slots = slots.filter(~pl.col("items").is_in("seed_items")).unique(["row", "items"], maintain_order=True)
+    return slots["row"].to_numpy().astype(np.int64), slots["items"].to_numpy()
+
+
+def _slates(row: np.ndarray, item: np.ndarray, P: int, k: int) -> Slates:
+    """Slots (row [n] ascending, item [n]) as slates [P, 1, k], cut at k and padded."""
+    count = np.bincount(row, minlength=P)
+    place = np.arange(len(row)) - (np.cumsum(count) - count)[row]
+    items = np.full((P, 1, k), EMPTY, dtype=np.int64)
+    kept = place < k
+    items[row[kept], 0, place[kept]] = item[kept]
+    return Slates(items)
+
+
+def _likeliest(world: World, rows: np.ndarray, k: int) -> np.ndarray:
+    """The k likeliest items of each slate of the world, [P, k]; ties go to the lowest item number."""
+    N = len(world.cell)
+    k_found = min(k, N)
+    items = np.full((len(rows), k), EMPTY, dtype=np.int64)
+    step = max(1, CELLS_AT_ONCE // N)
+    for start in range(0, len(rows), step):  # blocks, so that memory stays bounded
+        block = world.probability(rows[start : start + step])  # [B, N]
+        # one integer per item that sorts by probability (to 2^-40), then by item number: no ties, so the partition's
+        # choice is the same everywhere
+        key = ((block * 2.0**40).astype(np.int64) << TIE_BITS) + (N - 1 - np.arange(N))
+        best = np.argpartition(key, N - k_found, axis=1)[:, N - k_found :]
+        order = np.argsort(-np.take_along_axis(key, best, axis=1), axis=1)
+        items[start : start + step, :k_found] = np.take_along_axis(best, order, axis=1)
+    return items
