@@ -17,7 +17,7 @@ from ..datasets.registry import find_dataset, load_found
 from ..datasets.schema import PartName, SlateDataset
 from ..leaderboards.schema import Budget, RunSpec, Versions
 from ..metrics.base import Truth, make_truth
-from ..metrics.registry import metrics_version
+from ..metrics.registry import METRICS_VERSION
 from ..models.base import SlateModel, resolve
 from ..models.registry import model_class, parse_model
 from .budgets import MEASURING
@@ -50,7 +50,7 @@ class Cell(BaseModel):
         return " ".join([self.model, *(f"{key}={value}" for key, value in sorted(self.overrides.items()))])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Data:
     """A dataset with what is computed from it once and used by every cell."""
 
@@ -144,7 +144,7 @@ def plan(cell: Cell) -> Plan:
         bertscore=cell.bertscore or measuring.bertscore,
         versions=Versions(
             model=version,
-            metrics=metrics_version(data.truth(cell.part)),
+            metrics=METRICS_VERSION,
             features=data.features.version,
             evaluation=data.space.version,
         ),

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..datasets.errors import UsageError
 from ..leaderboards.records import Run, folder_in_the_making, read_run, run_folder, write_record
 from ..leaderboards.schema import RunSpec, Versions
-from ..metrics.registry import metrics_version
+from ..metrics.registry import METRICS_VERSION
 from .cell import Cell, load_data
 from .run import read_slates, scored
 
@@ -43,7 +43,7 @@ def _rescore(run: Run, folder: Path, bertscore: str | None) -> Run:
     versions = Versions(
         model=spec.versions.model,
         features=spec.versions.features,
-        metrics=metrics_version(data.truth(spec.part)),
+        metrics=METRICS_VERSION,
         evaluation=data.space.version,
     )
     new = RunSpec(**{**spec.model_dump(), "versions": versions, "bertscore": bertscore or spec.bertscore})

@@ -106,7 +106,9 @@ def bootstrap_intervals(
         below = ((means < mean) + 0.5 * (means == mean)).sum(0) / np.isfinite(means).sum(0)
         bias = stats.norm.ppf(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples))
         left_out = (total - sums) / (n - counts)
-        pull = np.nan_to_num(np.nanmean(left_out, axis=0) - left_out) if G > 1 else np.zeros_like(sums)
+        kept = np.isfinite(left_out)
+        centre = np.where(kept, left_out, 0).sum(0) / np.maximum(kept.sum(0), 1)
+        pull = np.where(kept, centre - left_out, 0)
         spread = (pull**2).sum(0) ** 1.5
     bend = np.divide((pull**3).sum(0), 6 * spread, out=np.zeros(columns), where=spread > 0)
     evidence = (counts > 0).sum(0)  # groups with a value
@@ -134,7 +136,7 @@ def _resampled_means(sums: np.ndarray, counts: np.ndarray, seed: int, resamples:
 def _quantiles(ordered: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Quantile of each ordered column [resamples, columns] at its own level; NaN (which sort last) are left out."""
     n = np.maximum(np.isfinite(ordered).sum(0), 1)
-    at = levels * (n - 1)
+    at = np.nan_to_num(levels) * (n - 1)  # a column without a value has no level
     under = np.floor(at).astype(int)
     over = np.minimum(under + 1, n - 1)
     column = np.arange(ordered.shape[1])
