@@ -133,7 +133,7 @@ def bench(
     if latency:
         from .latency import time_runs
 
-        result.runs = time_runs(result.runs, rerun=rerun, listener=tell)
+        result.runs = time_runs(result.runs, rerun=rerun, listener=tell, timeout=timeout, debug=debug)
     if mlflow:
         from ..leaderboards.mlflow_view import log_runs
 
