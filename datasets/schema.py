@@ -80,6 +80,13 @@ class Catalog:
         return counts
 
     @cached_property
+    def by_popularity(self) -> np.ndarray:
+        """Item indices, most train slates first, ties by index: the order of all ties [N], read-only."""
+        order = np.argsort(-self.train_count, kind="stable")
+        order.setflags(write=False)
+        return order
+
+    @cached_property
     def index(self) -> dict[str, int]:
         """Item index by original id."""
         return {id_: i for i, id_ in enumerate(self.ids)}

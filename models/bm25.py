@@ -29,7 +29,8 @@ class BM25(SlateModel):
             "the idf is rank-bm25's ATIRE variant: negative values are raised to a quarter of the mean idf",
             "items that share no token with the prompt score 0 and follow by train popularity, then id: "
             "where few items match, the tail of the slate is the popularity baseline's",
-            "sampled: Gumbel top-k is ours",
+            "sampled: Gumbel top-k is ours; its temperature keeps about nine tenths of bm25's NDCG@10 on Bundle's "
+            "validation part (elsewhere it may keep more or less); where nothing matches it draws at random",
         ),
     )
 
@@ -47,7 +48,7 @@ class BM25(SlateModel):
             0.0, ge=0, description="of Gumbel top-k, in standard deviations of the prompt's scores; 0 = the best k"
         )
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"sampled": {"temperature": 0.5}}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"sampled": {"temperature": 1.1}}  # see the card
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
             progress: Progress = no_progress) -> FitReport:  # fmt: skip

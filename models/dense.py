@@ -11,7 +11,7 @@ from pydantic import Field
 from ..datasets.features import Features
 from ..datasets.schema import Catalog, Slates, TrainData
 from .base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
-from .ranking import nearest, popularity_order, rank
+from .ranking import nearest, rank
 
 
 class Dense(SlateModel):
@@ -26,7 +26,8 @@ class Dense(SlateModel):
         departures=(
             "the encoder is not tuned on the data set",
             "always searches text vectors, also where the data set's item vectors are word2vec",
-            "sampled: Gumbel top-k is ours",
+            "sampled: Gumbel top-k is ours; its temperature keeps about nine tenths of dense's NDCG@10 on Bundle's "
+            "validation part (elsewhere it may keep more or less)",
         ),
     )
 
@@ -37,7 +38,7 @@ class Dense(SlateModel):
             0.0, ge=0, description="of Gumbel top-k, in standard deviations of the prompt's scores; 0 = the best k"
         )
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"sampled": {"temperature": 0.1}}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"sampled": {"temperature": 0.2}}  # see the card
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
             progress: Progress = no_progress) -> FitReport:  # fmt: skip
@@ -53,7 +54,7 @@ class Dense(SlateModel):
         if temperature == 0:
             queries = self.features.prompts(requests["prompt"].to_list())
             seeds = requests["seed_items"].to_list()
-            items, _ = nearest(queries, vectors, k, popularity_order(self.catalog), seeds)  # [P, k]
+            items, _ = nearest(queries, vectors, k, self.catalog.by_popularity, seeds)  # [P, k]
             return Slates(np.repeat(items[:, None], samples, axis=1))
 
         def score(part: pl.DataFrame) -> np.ndarray:

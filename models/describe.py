@@ -27,8 +27,8 @@ def describe(address: str, budget: Budget = "standard", overrides: dict[str, Any
     Raises:
         UsageError: unknown model, preset or setting, or a value out of bounds.
 
-    >>> describe("bm25:sampled")[3][:5]
-    ('temperature', 0.5, 'preset sampled', 'sampling', 'float, >= 0')
+    >>> describe("bm25")[1][:5]
+    ('k1', 1.5, 'default', 'config', 'float, > 0')
     """
     name, presets = parse_model(address)
     cls = model_class(name)

@@ -11,7 +11,7 @@ from pydantic import Field
 from ..datasets.features import Features
 from ..datasets.schema import Catalog, Slates, TrainData
 from .base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
-from .ranking import nearest, popularity_order
+from .ranking import nearest
 
 
 class Prompt2Vec(SlateModel):
@@ -71,7 +71,7 @@ class Prompt2Vec(SlateModel):
                  sampling: Settings | None = None) -> Slates:  # fmt: skip
         """Slates [P, samples, k]."""
         centres, seeds = self.centres(requests["prompt"].to_list()), requests["seed_items"].to_list()
-        items, _ = nearest(centres, self.features.items(), k, popularity_order(self.catalog), seeds)  # [P, k]
+        items, _ = nearest(centres, self.features.items(), k, self.catalog.by_popularity, seeds)  # [P, k]
         return Slates(np.repeat(items[:, None], samples, axis=1))
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -19,11 +19,6 @@ MARGIN = 50  # candidates beyond k that are scored again exactly
 DECIMALS = 9  # scores are rounded here, so that copies of an item tie whatever BLAS kernel computed them
 
 
-def popularity_order(catalog: Catalog) -> np.ndarray:
-    """Item indices by train count, most popular first, ties by id: the order of all ties [N]."""
-    return np.argsort(-catalog.train_count, kind="stable")
-
-
 def blocks(rows: int, width: int) -> Iterator[slice]:
     """Slices over `rows` such that a block of `width` columns stays within BLOCK numbers (at least one row)."""
     step = max(1, BLOCK // max(1, width))
@@ -75,8 +70,14 @@ def _leave_out(ranked: np.ndarray, order: np.ndarray, excluded: Sequence[Sequenc
     columns = np.concatenate([np.asarray(items, dtype=np.int64) for items in excluded])
     rows = np.repeat(np.arange(len(excluded)), [len(items) for items in excluded])
     inside = (columns >= 0) & (columns < len(order))
-    position = np.argsort(order)  # of an item among the ranked columns
-    ranked[rows[inside], position[columns[inside]]] = -np.inf
+    ranked[rows[inside], _place(order)[columns[inside]]] = -np.inf
+
+
+def _place(order: np.ndarray) -> np.ndarray:
+    """Where each column stands in `order` [N]."""
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return place
 
 
 def inner(queries: np.ndarray, vectors: np.ndarray, chunk: int = 50_000) -> np.ndarray:
@@ -115,13 +116,13 @@ def nearest(
     P, N = len(queries), len(vectors)
     ids = np.full((P, k), EMPTY, dtype=np.int64)
     scores = np.full((P, k), -np.inf)
-    tie_rank = np.argsort(order)
+    place = _place(order)
     for rows in blocks(P, max(N, (k + MARGIN) * vectors.shape[1])):
         query = queries[rows]
         found = top_k(query @ vectors.T, min(k + MARGIN, N), order, excluded[rows] if excluded else ())  # [B, c]
         exact = np.einsum("bd,bcd->bc", query.astype(np.float64), vectors[found].astype(np.float64))
         exact = np.where(found == EMPTY, -np.inf, np.round(exact, DECIMALS))
-        by_score = np.lexsort((tie_rank[found], -exact), axis=1)[:, :k]
+        by_score = np.lexsort((place[found], -exact), axis=1)[:, :k]
         width = by_score.shape[1]
         ids[rows, :width] = np.take_along_axis(found, by_score, axis=1)
         scores[rows, :width] = np.take_along_axis(exact, by_score, axis=1)
@@ -144,7 +145,7 @@ def rank(
     the request's scores over the catalogue), plus Gumbel noise that hangs on (seed, request, sample): sampling without
     replacement from the softmax of the scaled scores (Kool et al., ICML 2019).
     """
-    N, order = len(catalog), popularity_order(catalog)
+    N, order = len(catalog), catalog.by_popularity
     items = np.full((requests.height, samples, k), EMPTY, dtype=np.int64)
     for rows in blocks(requests.height, N):
         part = requests[rows]

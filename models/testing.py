@@ -43,7 +43,7 @@ QUALITY: dict[str, tuple[float, float]] = {
     "random": (0.005, 0.045),
     "popularity": (0.0, 0.06),
     "bm25": (0.70, 0.90),
-    "bm25:sampled": (0.60, 0.90),
+    "bm25:sampled": (0.40, 0.75),
     "dense": (0.60, 0.80),
     "dense:sampled": (0.45, 0.80),
     "prompt-knn": (0.28, 0.45),

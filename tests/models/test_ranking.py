@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from slatebench.datasets.errors import SlateBenchError
 from slatebench.datasets.schema import CATALOG_SCHEMA, Catalog, make_requests
 from slatebench.models import ranking
-from slatebench.models.ranking import blocks, inner, nearest, popularity_order, rank, top_k
+from slatebench.models.ranking import blocks, inner, nearest, rank, top_k
 
 
 def catalog_of(counts):
@@ -57,7 +57,7 @@ def test_nan_scores_are_refused_with_a_line():
 
 
 def test_ties_go_to_the_popular_then_to_the_lower_id():
-    assert popularity_order(catalog_of([0, 5, 5, 9])).tolist() == [3, 1, 2, 0]
+    assert catalog_of([0, 5, 5, 9]).by_popularity.tolist() == [3, 1, 2, 0]
 
 
 def test_inner_gives_copies_of_a_vector_the_same_number_in_any_batch():
