@@ -35,7 +35,7 @@ class TrainSlates:
         asked = csr_array(
             (np.ones(starts[-1], np.float32), flat[filled], starts), shape=(len(flat), len(self.incidence.indptr) - 1)
         )
-        shared = (asked @ self.incidence).tocsr()  # [slates, train slates], items in common
+        shared = csr_array(asked @ self.incidence)  # [slates, train slates], items in common
         row = np.repeat(np.arange(len(flat)), np.diff(shared.indptr))
         union = filled.sum(axis=1)[row] + self.lengths[shared.indices] - shared.data
         overlap = np.zeros(len(flat))
