@@ -28,7 +28,7 @@ class CardFile(_Strict):
 
 
 class CardStatistics(_Strict):
-    """Frozen counts of the loaded dataset that loading re-checks; rows are `id | title` and `request | prompt`."""
+    """Frozen counts of the loaded dataset that loading re-checks; rows are `id | digest of the title or prompt`."""
 
     items: int
     train: int

@@ -172,7 +172,7 @@ def _load_network(name: str) -> Any:
     try:
         from sentence_transformers import SentenceTransformer
 
-        return SentenceTransformer(_location(name), device="cpu").float().eval()
+        return _quick_linears(SentenceTransformer(_location(name), device="cpu").float().eval())
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise UsageError(
@@ -182,6 +182,31 @@ def _load_network(name: str) -> Any:
     finally:
         if bar:
             logging.enable_progress_bar()
+
+
+def _quick_linears(network: Any) -> Any:
+    """Let oneDNN multiply the linear layers: the same float32 numbers to 1e-6.
+
+    torch's default (MKL) leaves AVX-512 unused on AMD processors: 1.7 times slower over a whole encoder (measured).
+    """
+    import torch
+
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return network
+
+    class OneDnnLinear(torch.nn.Module):
+        def __init__(self, linear: torch.nn.Linear) -> None:
+            super().__init__()
+            self.weight, self.bias = linear.weight, linear.bias
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is torch.nn.Linear:
+                setattr(module, name, OneDnnLinear(child))
+    return network
 
 
 def _location(name: str) -> str:

@@ -1,0 +1,137 @@
+"""The last step of every loader: items and slates in, a checked `SlateDataset` out.
+
+A loader is a function `load(card: DatasetCard, folder: Path | None, split_seed: int) -> SlateDataset`, named by the
+card (`loader = "bundle:load"` for a module of this package, `"my_package.data:load"` for a plug-in). `folder` is the
+data folder that holds the card's files (as in `SLATEBENCH_DATA`); synthetic loaders get None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from .card import DatasetCard
+from .errors import DataError
+from .schema import CATALOG_SCHEMA, REFERENCE_SCHEMA, REQUEST_SCHEMA, Catalog, Part, PartName, SlateDataset
+
+Loader = Callable[[DatasetCard, Path | None, int], SlateDataset]
+
+ITEM_COLUMNS = [column for column in CATALOG_SCHEMA if column != "train_count"]
+PARTS: tuple[PartName, ...] = ("train", "valid", "test")
+
+
+def build_dataset(card: DatasetCard, items: pl.DataFrame, slates: pl.DataFrame, split_seed: int) -> SlateDataset:
+    """Check items and slates, count the train slates per item, and put the dataset together.
+
+    Args:
+        card: the dataset's card (name, source and slate length come from it).
+        items: one row per item, in catalogue order: `id`, `title`, `text`, `categories`.
+        slates: one row per request: `request`, `prompt`, `history`, `seed_items`, `group`, `items`, `part`.
+            The three item columns are lists of original ids (String) or of row numbers of `items` (integers);
+            `history` and `seed_items` may be left out (empty).
+        split_seed: the seed the parts were made with.
+
+    Raises:
+        DataError: duplicate id, unknown item, empty slate, item repeated in a slate, unknown or empty part.
+    """
+    where = f"dataset '{card.name}'"
+    _need_columns(items, ITEM_COLUMNS, f"{where}, items")
+    _need_columns(slates, ["request", "prompt", "group", "items", "part"], f"{where}, slates")
+    _no_repeats(items["id"], f"{where}: item id")
+    _no_repeats(slates["request"], f"{where}: request id")
+
+    columns = {name: slates[name] if name in slates.columns else None for name in ("history", "seed_items", "items")}
+    rows = slates.select("request", "prompt", "group", "part").with_columns(
+        _row_numbers(name, column, slates["request"], items["id"], where) for name, column in columns.items()
+    )
+    _check_slates(rows, where)
+
+    counts = np.bincount(  # train slates per item, int64 [N]
+        rows.filter(part="train")["items"].explode(empty_as_null=False).to_numpy(), minlength=items.height
+    )
+    catalog = items.select(ITEM_COLUMNS).with_columns(train_count=pl.Series(counts, dtype=pl.Int64))
+    return SlateDataset(
+        name=card.name,
+        source=card.source,
+        card=card,
+        catalog=Catalog(catalog.select(*CATALOG_SCHEMA).cast(CATALOG_SCHEMA)),  # type: ignore[arg-type]
+        train=_part("train", rows),
+        valid=_part("valid", rows),
+        test=_part("test", rows),
+        slate_length=card.slate_length,
+        split_seed=split_seed,
+    )
+
+
+def _part(name: PartName, rows: pl.DataFrame) -> Part:
+    rows = rows.filter(part=name)
+    requests = rows.select(*REQUEST_SCHEMA).cast(REQUEST_SCHEMA)  # type: ignore[arg-type]
+    return Part(name, requests, rows.select(*REFERENCE_SCHEMA).cast(REFERENCE_SCHEMA))  # type: ignore[arg-type]
+
+
+def _need_columns(frame: pl.DataFrame, names: list[str], where: str) -> None:
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise DataError(f"{where}: column '{missing[0]}' is missing; found {', '.join(frame.columns) or 'none'}")
+    for name in names:
+        if frame[name].null_count():
+            raise DataError(f"{where}: column '{name}' is null in row {int(frame[name].is_null().arg_max() or 0) + 1}")
+
+
+def _no_repeats(ids: pl.Series, what: str) -> None:
+    repeated = ids.is_duplicated()
+    if repeated.any():
+        first = ids.filter(repeated)[0]
+        places = [str(int(row) + 1) for row in (ids == first).arg_true()[:2]]
+        raise DataError(f"{what} '{first}' is given twice (rows {' and '.join(places)}): ids must be unique")
+
+
+def _row_numbers(name: str, column: pl.Series | None, requests: pl.Series, ids: pl.Series, where: str) -> pl.Series:
+    """The item column as lists of catalogue row numbers, every one of them known."""
+    if column is None:
+        return pl.Series(name, [[]] * len(requests), dtype=pl.List(pl.Int64))
+    if column.dtype == pl.List(pl.Null):  # only empty lists
+        column = column.cast(pl.List(pl.Int64))
+    flat = pl.DataFrame({"request": requests, "given": column}).explode("given", empty_as_null=False)
+    if flat["given"].dtype == pl.String:
+        index = pl.DataFrame({"given": ids, "number": np.arange(len(ids))})
+        number = flat.join(index, on="given", how="left", maintain_order="left")["number"]
+    else:
+        number = flat["given"].cast(pl.Int64)
+        number = number.set((number < 0) | (number >= len(ids)), None)
+    if number.null_count():
+        row = flat.row(int(number.is_null().arg_max() or 0), named=True)
+        raise DataError(
+            f"{where}: request '{row['request']}', column {name}: item '{row['given']}' is not in the items"
+        )
+    return into_lists(number, column.list.len().fill_null(0).to_numpy()).alias(name)
+
+
+def into_lists(flat: pl.Series, lengths: np.ndarray) -> pl.Series:
+    """The inverse of exploding a column of lists: values in a row, and the length of each list (may be 0).
+
+    >>> into_lists(pl.Series([1, 2, 3]), np.array([2, 0, 1])).to_list()
+    [[1, 2], [], [3]]
+    """
+    row_of = np.repeat(np.arange(len(lengths)), lengths.astype(np.int64))
+    lists = pl.DataFrame({"row": row_of, "values": flat}).group_by("row", maintain_order=True).agg("values")
+    every = pl.DataFrame({"row": np.arange(len(lengths))}).join(lists, on="row", how="left", maintain_order="left")
+    return every["values"].fill_null(pl.Series([[]], dtype=pl.List(flat.dtype)))
+
+
+def _check_slates(rows: pl.DataFrame, where: str) -> None:
+    def refuse(mask: pl.Series, problem: str) -> None:
+        if mask.any():
+            raise DataError(f"{where}: request '{rows['request'].filter(mask)[0]}' {problem}")
+
+    refuse(rows["items"].list.len() == 0, "has an empty slate: drop it or give it items")
+    refuse(rows["items"].list.n_unique() != rows["items"].list.len(), "holds an item twice: keep it once")
+    shared = rows["items"].list.set_intersection(rows["seed_items"]).list.len()
+    refuse(shared > 0, "has a seed item in its reference slate: seed items are part of the question")
+    refuse(~rows["part"].is_in(PARTS), f"has an unknown part; known: {', '.join(PARTS)}")
+    for part in PARTS:
+        if part not in rows["part"]:
+            raise DataError(f"{where}: the part '{part}' is empty: the data is too small or the split went wrong")
