@@ -109,18 +109,17 @@ def run_json(run: Any) -> str:
 
 
 def _print_boards(runs: list[Any], part: str, folder: Path | None) -> None:
-    from rich.console import Console
-
     from ..leaderboards.tables import as_table, caption
+    from .screen import output_console
     from .show import leaderboard
 
-    console = Console(highlight=False)
+    console = output_console()
     for dataset in dict.fromkeys(run.spec.dataset for run in runs):
         mine = [run for run in runs if run.spec.dataset == dataset]
         if not any(run.record.state == "done" for run in mine):
             continue
         board = leaderboard(dataset, part=part, budget=mine[0].spec.budget, k=mine[0].spec.k, runs=folder)
-        console.print(as_table(board))
+        console.print(as_table(board, width=console.width))
         for line in caption(board):
             console.print(line, markup=False, soft_wrap=True)
 

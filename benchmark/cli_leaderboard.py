@@ -22,9 +22,8 @@ def show(
     runs: RunsOption = None,
 ) -> None:
     """Systems from best to worst, with intervals, rank bands, floors and ceilings."""
-    from rich.console import Console
-
     from ..leaderboards import tables
+    from .screen import output_console
     from .show import leaderboard
 
     board = leaderboard(dataset, part=part, budget=budget, k=k, runs=runs)  # type: ignore[arg-type]
@@ -32,8 +31,8 @@ def show(
         write = {"md": tables.as_markdown, "csv": tables.as_csv, "json": tables.as_json}[format_]
         print(write(board, metric))
         return
-    console = Console(highlight=False)
-    console.print(tables.as_table(board, metric))
+    console = output_console()
+    console.print(tables.as_table(board, metric, console.width))
     for line in tables.caption(board):
         console.print(line, markup=False, soft_wrap=True)
 

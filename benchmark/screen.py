@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from .cell import Cell
 
 
+WIDE = 160  # characters of a table that does not go to a terminal
+
+
+def output_console() -> Console:
+    """Standard output for tables: as wide as the terminal, or wide where it is a file or a pipe."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+
+
 class Screen:
     """A listener of `bench`: shows which cell is at what, and one line for each that ended."""
 

@@ -89,4 +89,4 @@ def read_card(path: Path) -> DatasetCard:
 @cache
 def builtin_cards() -> dict[str, DatasetCard]:
     """The cards that ship with the suite, by dataset name."""
-    return {path.stem: read_card(path) for path in sorted(CARDS.glob("*.toml"))}
+    return {path.stem: read_card(path) for path in sorted(CARDS.glob("*.toml"), key=lambda p: p.stem)}

@@ -20,8 +20,8 @@ from ..metrics.statistics import rank_bands
 from .records import Run
 
 HEADLINE = "ndcg_sim_at_10"
-MAIN = (HEADLINE, "map_sim_at_10", "ndcg_at_10", "map_at_10", "recall_at_10", "hit_at_10", "freshness",
-        "log_popularity", "seen_share")  # fmt: skip
+MAIN = (HEADLINE, "ndcg_at_10", "map_sim_at_10", "map_at_10", "recall_at_10", "freshness", "popularity", "coverage",
+        "train_seen_share")  # fmt: skip
 CEILING = "ceiling:"
 FLOORS = ("random", "popularity")
 

@@ -13,15 +13,7 @@ from ..metrics.evaluate import Summary
 from ..metrics.registry import metric_info
 from .board import MAIN, Board, System
 
-SHORT = {
-    "ndcg_sim_at_10": "NDCGSim@10",
-    "map_sim_at_10": "MAPSim@10",
-    "ndcg_at_10": "NDCG@10",
-    "map_at_10": "MAP@10",
-    "recall_at_10": "Recall@10",
-    "hit_at_10": "Hit@10",
-    "freshness": "Freshness",
-}
+SHORT = {"ndcg": "NDCG", "map": "MAP", "mrr": "MRR", "sim": "Sim", "train seen share": "train-seen"}
 
 
 def number(value: float | None, low: float | None = None, high: float | None = None) -> str:
@@ -50,8 +42,15 @@ def with_interval(summary: Summary | None) -> str:
 
 
 def short_name(metric: str) -> str:
-    """The column head of a metric."""
-    return SHORT.get(metric, metric.replace("_at_", "@").replace("_", " "))
+    """The column head of a metric.
+
+    >>> short_name("ndcg_sim_at_10"), short_name("map_at_10"), short_name("train_seen_share")
+    ('NDCGSim@10', 'MAP@10', 'train-seen')
+    """
+    name = metric.replace("_sim_at_", "Sim@").replace("_at_", "@").replace("_", " ")
+    for word, short in SHORT.items():
+        name = name.replace(word, short)
+    return name
 
 
 def columns_of(board: Board, metrics: Sequence[str] | None = None) -> list[str]:
@@ -69,29 +68,34 @@ def _rank(system: System) -> str:
     return str(rank) if rank == best else f"{rank} ({best})"
 
 
-def _row(board: Board, system: System, columns: Sequence[str]) -> list[str]:
+def _cells(board: Board, system: System, columns: Sequence[str], intervals: int) -> list[str]:
+    """One row; the first `intervals` metrics with their intervals, the rest as plain figures."""
     cells = [_rank(system), system.label, str(len(system.seeds))]
-    for name in columns:
-        cell = with_interval(system.summary.get(name))
+    for i, name in enumerate(columns):
+        value = system.summary.get(name)
+        if i < intervals or value is None:
+            cell = with_interval(value)
+        else:
+            cell = number(value["mean"], value["low"], value["high"])
         cells.append(f"{cell} *" if system.label in board.best(name) else cell)
-    return [*cells, number_of_unit(system.seconds("fit"), "s"), number_of_unit(system.latency("p50_ms"), "ms"),
-            number_of_unit(system.latency("p95_ms"), "ms")]  # fmt: skip
+    times = [(system.latency("p50_ms"), "ms"), (system.latency("p95_ms"), "ms"), (system.seconds("fit"), "s")]
+    return [*cells, *(with_unit(value, unit) for value, unit in times)]
 
 
-def number_of_unit(value: float | None, unit: str) -> str:
-    """A time or size with three significant digits."""
+def with_unit(value: float | None, unit: str) -> str:
+    """A time with three significant digits."""
     return "–" if value is None else f"{float(f'{value:.3g}'):g} {unit}"
 
 
 def _head(columns: Sequence[str]) -> list[str]:
-    return ["rank", "system", "seeds", *(short_name(name) for name in columns), "fit", "p50", "p95"]
+    return ["rank", "system", "seeds", *(short_name(name) for name in columns), "p50", "p95", "fit"]
 
 
 def caption(board: Board) -> list[str]:
     """What a reader must know to read the table."""
     lines = [
-        "95 % intervals over groups of requests; * best of a column; rank (r): not separated from the system of rank r "
-        "(paired test, Holm). floor and ceiling rows give the scale."
+        "[95 % interval over groups of requests]; * best of its column; rank 3 (1): third, but not separated from the "
+        "first (paired test, Holm). random and popularity are floors, ceiling rows know the references."
     ]
     lines += [f"failed: {run.record.label} seed {run.spec.seed}: {run.record.state}, {run.record.reason}" for run in board.failed]
     lines += [f"not comparable: {label}: {reason}" for label, reason in dict.fromkeys(board.not_comparable)]
@@ -106,14 +110,25 @@ def title(board: Board) -> str:
     )
 
 
-def as_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
-    """The board for the terminal."""
+def as_table(board: Board, metrics: Sequence[str] | None = None, width: int = 100) -> Table:
+    """The board for a terminal `width` characters wide: what does not fit loses its intervals, then its column."""
     columns = columns_of(board, metrics)
+    intervals = len(columns)
+    while True:
+        head = _head(columns)
+        rows = [_cells(board, system, columns, intervals) for system in board.systems]
+        widths = [max(len(text) for text in column) for column in zip(head, *rows, strict=True)]
+        if sum(widths) + 3 * len(widths) + 1 <= width or (intervals <= 1 and len(columns) <= 1):
+            break
+        if intervals > 1:
+            intervals -= 1
+        else:
+            columns = columns[:-1]
     table = Table(title=Text(title(board)), title_justify="left", header_style="bold")
-    for i, head in enumerate(_head(columns)):
-        table.add_column(head, justify="left" if i == 1 else "right", no_wrap=i == 1, overflow="fold")
-    for system in board.systems:
-        cells = [Text(cell, style="bold" if cell.endswith("*") else "") for cell in _row(board, system, columns)]
+    for i, text in enumerate(head):
+        table.add_column(text, justify="left" if i == 1 else "right", no_wrap=True)
+    for system, row in zip(board.systems, rows, strict=True):
+        cells = [Text(cell, style="bold" if cell.endswith(" *") else "") for cell in row]
         table.add_row(*cells, style="" if system.kind == "system" else "dim")
     return table
 
@@ -121,7 +136,8 @@ def as_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
 def as_markdown(board: Board, metrics: Sequence[str] | None = None) -> str:
     """The board as a Markdown table with its caption."""
     columns = columns_of(board, metrics)
-    rows = [_head(columns), ["---"] * len(_head(columns)), *(_row(board, system, columns) for system in board.systems)]
+    rows = [_cells(board, system, columns, len(columns)) for system in board.systems]
+    rows = [_head(columns), ["---"] * len(_head(columns)), *rows]
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
     return "\n".join([f"**{title(board)}**", "", table, "", *(f"- {line}" for line in caption(board))])
 

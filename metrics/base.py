@@ -5,7 +5,6 @@ Sizes in docstrings: P requests, B requests of one block, S samples, K slots, G 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -131,14 +130,6 @@ def _membership(catalog: Catalog, levels: int | None) -> sparse.csr_array:
     weight = 1.0 / np.bincount(item, minlength=len(catalog))[item]
     shape = (len(catalog), int(codes.max()) + 1 if len(codes) else 1)
     return sparse.csr_array((weight, (item, codes)), shape=shape)
-
-
-def space_hash(vectors: np.ndarray) -> str:
-    """A short name of a space: of the cosines of 64 fixed item pairs, rounded, so that it holds across machines."""
-    pair = np.random.default_rng(0).integers(0, len(vectors), (2, 64))
-    cosines = np.einsum("ij,ij->i", vectors[pair[0]], vectors[pair[1]], dtype=np.float64)
-    key = f"{len(vectors)}|" + ",".join(f"{round(float(c), 2) + 0.0:.2f}" for c in cosines)
-    return hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
 class Block:

