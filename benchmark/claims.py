@@ -294,7 +294,7 @@ class LatencyRatio:
 
 @dataclass(frozen=True)
 class Health:
-    """A figure that the fit reports (semantic-id health): `a` minus `b`, with a t interval over fits of several seeds."""
+    """A figure that fits report (semantic-id health): `a` minus `b`, with a t interval over fits of several seeds."""
 
     name: str
     a: str
@@ -330,7 +330,7 @@ class Health:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a claim on a dataset; `reason` says why it was not run, or why it is inconclusive without interval."""
+    """What came of a claim on a dataset; `reason`: why it was not run, or why it has no interval."""
 
     claim: str
     dataset: str
@@ -400,7 +400,9 @@ def run_claims(
         if reason is None:
             result = _run_claim(claim, dataset, found.name, budget, seeds, source, folder, mlflow, listener)
         else:
-            result = Result(claim.id, found.name, "not run", reason, rule=claim.rule.text, statistic=claim.statistic.text)
+            result = Result(
+                claim.id, found.name, "not run", reason, rule=claim.rule.text, statistic=claim.statistic.text
+            )
         write_result(result, folder)
         results.append(result)
     return results
@@ -413,21 +415,25 @@ def _run_claim(
     from .bench import bench
 
     head: dict[str, Any] = {
-        "claim": claim.id, "dataset": actual, "rule": claim.rule.text, "statistic": claim.statistic.text, "budget": budget,
-        "seeds": list(seeds), "machine": machine().model_dump(), "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "claim": claim.id, "dataset": actual, "rule": claim.rule.text, "statistic": claim.statistic.text,
+        "budget": budget, "seeds": list(seeds), "machine": machine().model_dump(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
     by_role: dict[str, list[Run]] = {}
     notices: list[str] = []
     try:
         for role, system in claim.systems.items():
             done = bench(
-                system.model, dataset, seeds=seeds, budget=budget, source=source, overrides=system.settings, runs=folder,
-                encoder=system.encoder, samples=claim.samples, latency=False, mlflow=mlflow, listener=listener,
+                system.model, dataset, seeds=seeds, budget=budget, source=source, overrides=system.settings,
+                runs=folder, encoder=system.encoder, samples=claim.samples, latency=False, mlflow=mlflow,
+                listener=listener,
             )  # fmt: skip
             notices += [notice for notice in done.notices if notice not in notices]
             for run in done.runs:
                 if run.record.state != "done":
-                    raise SlateBenchError(f"{run.record.label} seed {run.spec.seed}: {run.record.state}, {run.record.reason}")
+                    raise SlateBenchError(
+                        f"{run.record.label} seed {run.spec.seed}: {run.record.state}, {run.record.reason}"
+                    )
             by_role[role] = done.runs
         figure = claim.statistic.measure(Experiment(by_role, budget, folder))
     except SlateBenchError as error:
@@ -469,7 +475,7 @@ def write_result(result: Result, folder: Path) -> None:
     if result.verdict == "not run" and path.exists() and _read(path).verdict != "not run":
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(_finite(asdict(result)), indent=1))
+    write_text(path, json.dumps(finite(asdict(result)), indent=1))
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -484,10 +490,10 @@ def _read(path: Path) -> Result:
         raise SlateBenchError(f"{path}: damaged result ({error}); delete it and run the claim again") from error
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON knows neither NaN nor infinity."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    return [_finite(inner) for inner in value] if isinstance(value, list) else value
+        return {key: finite(inner) for key, inner in value.items()}
+    return [finite(inner) for inner in value] if isinstance(value, list) else value
