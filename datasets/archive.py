@@ -77,7 +77,7 @@ def read_zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_bytes: 
 
 
 def _write_members(archive: Path, folder: Path, limit: int) -> None:
-    written = 0
+    written = count = 0
     for count, (name, open_member) in enumerate(_members(archive), start=1):
         if count > MAX_MEMBERS:
             raise DataError(
@@ -97,6 +97,8 @@ def _write_members(archive: Path, folder: Path, limit: int) -> None:
                         "fetch the official archive"
                     )
                 stream.write(block)
+    if not count:
+        raise DataError(f"{archive}: holds no files: fetch it again")
 
 
 def _members(archive: Path) -> Iterator[Member]:
@@ -112,7 +114,9 @@ def _members(archive: Path) -> Iterator[Member]:
                     yield info.filename, lambda info=info: pack.open(info)
     elif tarfile.is_tarfile(archive):
         with tarfile.open(archive) as pack:
-            for info in pack:
+            for count, info in enumerate(pack):
+                if count > MAX_MEMBERS:  # folders too: each costs a header
+                    raise DataError(f"{archive}: more than {MAX_MEMBERS:,} members look like a bomb: fetch it again")
                 if not (info.isfile() or info.isdir()):
                     raise DataError(f"{archive}, member {info.name}: a link or device: fetch the official archive")
                 if info.isfile():
