@@ -34,8 +34,9 @@ class Audit:
 def audit(dataset: SlateDataset) -> Audit:
     """Measure how much of valid and test can be read off train.
 
-    Overall: `items_unseen` (share of the catalogue that no train slate holds), `slates_with_near_twin` (Jaccard >= .5
-    with another slate), `near_twins_in_group` (share of those whose twin is in the same group).
+    Overall: `items_unseen` (share of the catalogue that no train slate holds), `slates_with_equal` (another slate has
+    the same item set), `slates_with_near_twin` (Jaccard >= .5 with another slate), `near_twins_in_group` (share of
+    those that have such a twin in their own group).
     For valid and test: `slates_in_train` (share of slates whose item set is a train slate's), `slates_near_train`
     (Jaccard >= .5 with a train slate), `prompts_in_train` (same normalised prompt), `slots_seen` (share of reference
     slots whose item occurs in train), `requests_all_unseen`, `groups_in_train` (must be 0), and `ceiling_ndcg_at_k`,
@@ -56,6 +57,7 @@ def audit(dataset: SlateDataset) -> Audit:
     seen = dataset.catalog.train_count > 0
     overall = {
         "items_unseen": 1.0 - seen.mean(),
+        "slates_with_equal": len(np.unique(one[same])) / len(part),
         "slates_with_near_twin": len(twins) / len(part),
         "near_twins_in_group": len(in_group) / len(twins) if len(twins) else 0.0,
     }
@@ -108,18 +110,19 @@ def near_duplicates(X: csr_matrix, threshold: float = NEAR) -> tuple[np.ndarray,
     Returns:
         Rows i < j of each pair, and its Jaccard similarity.
     """
+    P, N = X.get_shape()
     size = np.diff(X.indptr)
-    counts = np.bincount(X.indices, minlength=X.shape[1])
-    rank = np.empty(X.shape[1], dtype=np.int64)
+    counts = np.bincount(X.indices, minlength=N)
+    rank = np.empty(N, dtype=np.int64)
     rank[np.argsort(counts, kind="stable")] = np.arange(X.shape[1])  # 0 = rarest
-    row = np.repeat(np.arange(X.shape[0]), size)
+    row = np.repeat(np.arange(P), size)
     order = np.lexsort((rank[X.indices], row))
-    place = np.arange(len(row)) - np.repeat(X.indptr[:-1], size)  # 0, 1, ... inside a slate
+    place = np.arange(len(row)) - np.repeat(np.cumsum(size) - size, size)  # 0, 1, ... inside a slate
     prefix = size - np.ceil(threshold * size - 1e-9).astype(np.int64) + 1
     keep = place < prefix[row]
-    rare = csr_matrix((np.ones(int(keep.sum()), dtype=np.int32), (row[keep], X.indices[order][keep])), shape=X.shape)
+    rare = csr_matrix((np.ones(int(keep.sum()), dtype=np.int32), (row[keep], X.indices[order][keep])), shape=(P, N))
     lefts, rights, values = [], [], []
-    for start in range(0, X.shape[0], _BLOCK):
+    for start in range(0, P, _BLOCK):
         candidates = (rare[start : start + _BLOCK] @ rare.T).tocoo()
         i, j = candidates.row.astype(np.int64) + start, candidates.col.astype(np.int64)
         # each pair once; sizes so different that the similarity can't be reached are left out before the exact count

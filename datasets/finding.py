@@ -17,7 +17,7 @@ from .errors import DataError
 from .reading import read_card_file, stored_path, unreadable
 
 CONNECT_SECONDS = 3.0  # until a host has answered; offline this is all that is lost
-STALL_SECONDS = 20.0  # until a download that has begun sends the next bytes
+STALL_SECONDS = 10.0  # until a download that has begun sends the next bytes
 FILE_SECONDS = 600.0  # for one file as a whole
 RETRIES = 1
 
