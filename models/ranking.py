@@ -80,7 +80,7 @@ def _place(order: np.ndarray) -> np.ndarray:
     return place
 
 
-def inner(queries: np.ndarray, vectors: np.ndarray, chunk: int = 50_000) -> np.ndarray:
+def inner(queries: np.ndarray, vectors: np.ndarray, chunk: int = 8_192) -> np.ndarray:
     """Inner products [B, N] in float64, rounded to 1e-9: the same numbers whatever the batch."""
     queries = queries.astype(np.float64)
     out = np.empty((len(queries), len(vectors)))
