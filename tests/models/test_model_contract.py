@@ -50,6 +50,18 @@ def test_contract_on_other_data_with_other_features(tmp_path):
     assert not failed, failed
 
 
+@pytest.mark.parametrize("address", ["dense", "prompt-knn", "prompt2vec", "hybrid"])
+def test_contract_where_items_are_word2vec(tmp_path, address):
+    dataset = fixture_dataset()
+    dataset = replace(dataset, card=dataset.card.model_copy(update={"item_vectors": "word2vec"}))
+    failed = [
+        c
+        for c in run_contract(address, dataset, make_features(dataset, encoder="hash", cache=tmp_path))
+        if not c.passed
+    ]
+    assert not failed, failed
+
+
 class Repeats(Popularity):
     def generate(self, requests, k, *, samples=1, seed=0, sampling=None):
         slates = super().generate(requests, k, samples=samples).items
