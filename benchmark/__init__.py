@@ -6,7 +6,9 @@ Everything the command line does is a call here; the names are imported when fir
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from .bench import bench as bench
     from .compare import compare as compare
     from .generate import generate as generate
+    from .latency import latency as latency
     from .rescore import rescore as rescore
     from .show import leaderboard as leaderboard
 
@@ -22,6 +25,7 @@ _WHERE = {
     "BenchResult": "bench",
     "compare": "compare",
     "generate": "generate",
+    "latency": "latency",
     "rescore": "rescore",
     "leaderboard": "show",
 }
@@ -31,3 +35,15 @@ def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(import_module(f".{_WHERE[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class _Functions(ModuleType):
+    """Importing the module `bench` would otherwise put it in place of the function `bench`."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _WHERE and isinstance(value, ModuleType):
+            value = getattr(value, name, value)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Functions

@@ -112,6 +112,7 @@ def bench(
     tell = listener or (lambda event, cell, details: None)
     worker = Worker(_threads(), memory_gib, debug)
     result = BenchResult([])
+    floors_run: list[Run] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         asked = [
@@ -128,18 +129,19 @@ def bench(
         for plan in [*plans, *(plan for plan in floors if plan.spec.hash not in planned)]:
             limit = timeout or MEASURING[plan.spec.budget].timeout
             run = _run(worker, plan, folder, rerun and plan.spec.hash in planned, limit, tell)
-            if plan.spec.hash in planned:
-                result.runs.append(run)
+            (result.runs if plan.spec.hash in planned else floors_run).append(run)
     finally:
         worker.stop()
     if latency:
         from .latency import time_runs
 
-        result.runs = time_runs(result.runs, rerun=rerun, listener=tell)
+        timing = {"listener": tell, "timeout": timeout, "debug": debug}
+        result.runs = time_runs(result.runs, rerun=rerun, **timing)
+        floors_run = time_runs(floors_run, **timing)
     if mlflow:
         from ..leaderboards.mlflow_view import log_runs
 
-        log_runs(result.runs, folder)
+        log_runs([*result.runs, *floors_run], folder)
     return result
 
 

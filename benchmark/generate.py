@@ -108,10 +108,25 @@ def _fitted(
     model: str, dataset: str, overrides: dict[str, Any], source: str, runs: Path | str | None
 ) -> tuple[SlateModel, Run, list[str]]:
     """The newest fitted run of a model with these settings, loaded; fitted now if there is none."""
-    from .bench import bench
-
+    run, notes = find_or_fit(model, dataset, overrides, source, runs)
     name, presets = parse_model(model)
     cls = model_class(name)
+    fitted = cls.load(run.folder / "model")
+    sampling = {key: value for key, value in overrides.items() if key in cls.Sampling.model_fields}
+    fitted.sampling = resolve(cls, presets, run.spec.budget, sampling).sampling
+    return fitted, run, notes
+
+
+def find_or_fit(
+    model: str, dataset: str, overrides: dict[str, Any], source: str, runs: Path | str | None
+) -> tuple[Run, list[str]]:
+    """The newest finished run of a model with this Config (fitted now, at budget smoke, if there is none), and notes.
+
+    Raises:
+        UsageError: unknown names or values, or a model that could not be fitted.
+    """
+    from .bench import bench
+
     notes: list[str] = []
     run = _newest(model, dataset, overrides, source, runs)
     if run is None:
@@ -124,10 +139,7 @@ def _fitted(
     elif run.record.notice:
         notes.append(run.record.notice)
     notes.append(f"from {run.folder}")
-    fitted = cls.load(run.folder / "model")
-    sampling = {key: value for key, value in overrides.items() if key in cls.Sampling.model_fields}
-    fitted.sampling = resolve(cls, presets, run.spec.budget, sampling).sampling
-    return fitted, run, notes
+    return run, notes
 
 
 def _newest(

@@ -102,7 +102,7 @@ def scored(record: Record, data: Data, slates: Slates, folder: Path) -> Record:
         slates, truth, cutoffs=cutoffs_of(data.dataset, spec.k), deterministic=spec.samples == 1
     )
     scores.per_request.write_parquet(folder / "scores.parquet")
-    data.dataset.part(spec.part).requests.select("request", "group", "prompt").write_parquet(folder / "requests.parquet")
+    data.dataset.part(spec.part).requests.write_parquet(folder / "requests.parquet")
     metrics = {name: Estimate(**values) for name, values in summarise(scores, truth.groups).items()}
     return record.model_copy(update={"metrics": metrics})
 

@@ -18,11 +18,15 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 GIB = 2**30
+LINE_LIMIT = 2000  # characters of a line that are read at once and kept
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+                   "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,11 @@ class Outcome:
 class Worker:
     """A child process that runs cells one after another; it is started when needed and again after each failure."""
 
-    def __init__(self, threads: int, memory_gib: float | None = None, debug: bool = False) -> None:
+    def __init__(
+        self, threads: int, memory_gib: float | None = None, debug: bool = False, module: str = __name__
+    ) -> None:
         self.threads, self.memory_gib, self.debug = threads, memory_gib, debug
+        self.module = module  # what the child runs: its `main` answers commands with `serve`
         self.process: subprocess.Popen[str] | None = None
         self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.tail: deque[str] = deque(maxlen=40)
@@ -69,6 +76,7 @@ class Worker:
                 if event["event"] == "failed":
                     self.stop()  # whatever the failure left behind ends with the process
                     return Outcome(event, event["state"], event["reason"], event["traceback"])
+                _end(_children(process.pid))  # a process that the model left running would disturb the next cell
                 return Outcome(event)
             if timeout is not None and time.monotonic() - started > timeout:
                 self.stop()
@@ -79,8 +87,10 @@ class Worker:
                 return Outcome(None, "failed", f"used {used / GIB:.1f} GiB of memory, more than --memory {self.memory_gib:g}")
 
     def stop(self) -> None:
-        """End the child at once."""
+        """End the child and all its processes at once."""
         if self.process is not None:
+            _end(_children(self.process.pid))
+            _end_group(self.process.pid)
             self.process.kill()
             self.process.wait()
             self.process = None
@@ -89,18 +99,21 @@ class Worker:
         if self.process is not None and self.process.poll() is None:
             return self.process
         environment = os.environ | {
-            "OMP_NUM_THREADS": str(self.threads),
+            **dict.fromkeys(THREAD_SETTINGS, str(self.threads)),
             "TOKENIZERS_PARALLELISM": "false",
             "PYTHONSAFEPATH": "1",  # never pick up our `datasets` folder as Hugging Face's
         }
         self.events, self.tail = queue.Queue(), deque(maxlen=40)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-m", self.module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            encoding="utf-8",
+            errors="replace",  # a model may print anything
             env=environment,
+            start_new_session=True,  # a group of its own: what the model starts can be ended with it
         )
         assert self.process.stdout is not None and self.process.stderr is not None
         threading.Thread(target=_read_events, args=(self.process.stdout, self.events), daemon=True).start()
@@ -108,13 +121,14 @@ class Worker:
         return self.process
 
     def _read_errors(self, stream: IO[str], tail: deque[str]) -> None:
-        for line in stream:
+        while line := stream.readline(LINE_LIMIT):  # a model may print megabytes without a newline
             tail.append(line.rstrip())
             if self.debug:
                 print(line, end="", file=sys.stderr)
 
     def _died(self, process: subprocess.Popen[str]) -> Outcome:
         code = process.wait()
+        _end_group(process.pid)
         self.process = None
         time.sleep(0.1)  # let the reader of standard error finish
         tail = "\n".join(self.tail)
@@ -142,13 +156,43 @@ def _memory(pid: int) -> int:
         return 0
 
 
+def _children(pid: int) -> list[int]:
+    """The processes below a process."""
+    import psutil
+
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def _end(pids: list[int]) -> None:
+    for pid in pids:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _end_group(pid: int) -> None:
+    """End what is left of a child's process group: orphans are no children any more."""
+    with suppress(OSError):
+        os.killpg(pid, signal.SIGKILL)
+
+
 # --- the child ---------------------------------------------------------------------------------------
+
+Answer = Callable[[dict[str, Any], Callable[..., None], Callable[..., None]], None]  # answer(command, say, report)
 
 
 def main() -> None:
+    """Plan and run cells."""
+    serve(_answer)
+
+
+def serve(answer: Answer) -> None:
     """Read commands, answer with events, until standard input ends."""
     os.environ["PYTHONSAFEPATH"] = "1"
-    events = os.fdopen(os.dup(1), "w")
+    commands, events = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a model that reads standard input finds it empty
     os.dup2(2, 1)  # whatever prints to standard output goes to standard error
 
     def say(event: str, **content: Any) -> None:
@@ -165,10 +209,10 @@ def main() -> None:
             say("progress", phase=phase, step=step, total=total, message=message)
 
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    for line in sys.stdin:
+    for line in commands:
         command = json.loads(line)
         try:
-            _answer(command, say, report)
+            answer(command, say, report)
         except BaseException as error:  # the parent must always get an answer; SystemExit of a model too
             state, reason = _reason(error)
             say("failed", state=state, kind=type(error).__name__, reason=reason, traceback=traceback.format_exc())
@@ -196,7 +240,7 @@ def _reason(error: BaseException) -> tuple[str, str]:
     if isinstance(error, Diverged):
         return "diverged", str(error)
     if isinstance(error, SlateBenchError):
-        return "failed", str(error)
+        return "failed", " ".join(str(error).split())
     if isinstance(error, MemoryError):
         return "failed", "out of memory"
     line = str(error).strip().splitlines()[0] if str(error).strip() else ""
@@ -207,6 +251,8 @@ def _end_with_parent(parent: int) -> None:
     """End this process when the parent is gone (killed), so that no orphan writes on."""
     while os.getppid() == parent:
         time.sleep(1)
+    if os.getpgrp() == os.getpid():
+        _end_group(os.getpid())  # whatever the model started too
     os._exit(1)
 
 
