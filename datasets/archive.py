@@ -7,6 +7,7 @@ import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -25,7 +26,10 @@ _BLOCK = 1 << 20
 
 Member = tuple[str, Callable[[], IO[bytes] | None]]  # name and how to open it
 
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError)
+_DAMAGED = (  # what the standard library raises on archives that are broken, one way or another
+    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, struct.error),
+    *(EOFError, NotImplementedError, ValueError, OverflowError),
+)
 
 
 def unpack(archive: Path, target: Path, *, max_bytes: int = MAX_BYTES, max_ratio: float = MAX_RATIO) -> None:
@@ -72,7 +76,7 @@ def read_zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_bytes: 
         raise DataError(f"{where}: {info.file_size:,} bytes unpacked look like a bomb: fetch the official archive")
     try:
         return archive.read(info)  # never more than file_size, and checked against its CRC
-    except (*_DAMAGED, RuntimeError, NotImplementedError) as error:
+    except (*_DAMAGED, RuntimeError) as error:
         raise DataError(f"{where}: damaged or encrypted ({error}): fetch the archive again") from error
 
 
