@@ -38,7 +38,8 @@ def test_order_of_the_ceilings_and_distance_to_simple_baselines(twin):
     popular = np.argsort(-twin.catalog.train_count, kind="stable")[:10]
     popularity = ndcg(np.tile(popular, (P, 1)), references)
     chance = ndcg(np.stack([np.random.default_rng(i).permutation(N)[:10] for i in range(P)]), references)
-    assert chance < 0.005 < popularity
+    assert chance < 0.003
+    assert popularity > 2 * chance
     assert found["ceiling:oracle"] > 0.3
     assert found["ceiling:oracle"] > 10 * popularity
 

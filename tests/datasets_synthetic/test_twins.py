@@ -100,9 +100,11 @@ def test_popularity_is_skewed_like_zipf(twin):
     count = np.sort(twin.catalog.train_count)[::-1]
     top = count[: len(count) // 10].sum() / count.sum()
     assert 0.35 < top < 0.75  # a head, and no monopoly
-    rank = np.arange(10, (count > 5).sum())
+    rank = np.arange(10, (count > 2).sum())
     slope = np.polyfit(np.log(rank), np.log(count[rank]), 1)[0]
-    assert -1.5 < slope < -0.4
+    # real bundles are nearly flat (-.34 by this measure), playlists are not
+    low, high = (-0.8, -0.3) if twin.name == "bundle-synthetic" else (-1.2, -0.5)
+    assert low < slope < high
 
 
 def test_new_items_occur_in_test_and_being_unseen_does_not_give_it_away(twin):
