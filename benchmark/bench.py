@@ -120,14 +120,16 @@ def bench(
             for d, m, s in itertools.product(datasets, models, seeds)
         ]
         plans = _unique(_plan(worker, cell, tell) for cell in asked)
+        for plan in plans:
+            if plan.notice and plan.notice not in result.notices:
+                result.notices.append(plan.notice)
+                tell("notice", plan.cell, {"text": plan.notice})
         floors = _floors(worker, datasets, common, tell)
         planned = {plan.spec.hash for plan in plans}
         for plan in [*plans, *(plan for plan in floors if plan.spec.hash not in planned)]:
             limit = timeout or MEASURING[plan.spec.budget].timeout
             run = _run(worker, plan, folder, rerun and plan.spec.hash in planned, limit, tell)
             (result.runs if plan.spec.hash in planned else floors_run).append(run)
-            if plan.notice and plan.notice not in result.notices:
-                result.notices.append(plan.notice)
     finally:
         worker.stop()
     if latency:

@@ -17,6 +17,7 @@ from ..datasets.registry import find_dataset, load_found
 from ..datasets.schema import PartName, SlateDataset
 from ..leaderboards.schema import Budget, RunSpec, Versions
 from ..metrics.base import Truth, make_truth
+from ..metrics.bertscore import SlateBertScore
 from ..metrics.registry import METRICS_VERSION
 from ..models.base import SlateModel, resolve
 from ..models.registry import model_class, parse_model
@@ -59,9 +60,18 @@ class Data:
     space: EvaluationSpace
     notice: str | None
 
+    def bertscore(self, model: str) -> SlateBertScore:
+        """What measures BERTScore with `model`, its token vectors kept for the next cells."""
+        return _bertscore(self, model)
+
     def truth(self, part: PartName, keep: set[str] | None = None) -> Truth:
         """What the metrics know of a part (or of the requests `keep` of it)."""
         return _truth(self, part, frozenset(keep) if keep is not None else None)
+
+
+@lru_cache(maxsize=2)
+def _bertscore(data: Data, model: str) -> SlateBertScore:
+    return SlateBertScore(data.dataset.catalog.texts, model=model)
 
 
 @lru_cache(maxsize=8)

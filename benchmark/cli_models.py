@@ -16,9 +16,9 @@ models_app = typer.Typer(help="List, show, add and test models.", no_args_is_hel
 @models_app.command("list")
 def list_(json_: JsonOption = False) -> None:
     """All models: built in and plug-ins."""
-    from ..models.registry import model_names, model_title
+    from ..models.registry import model_titles
 
-    rows = [{"model": name, "title": model_title(name)} for name in model_names()]
+    rows = [{"model": name, "title": title} for name, title in model_titles().items()]
     if json_:
         print(json.dumps(rows))
         return
@@ -34,18 +34,16 @@ def show(
     json_: JsonOption = False,
 ) -> None:
     """A model's card, and every value it would run with and where that comes from."""
-    from dataclasses import asdict
-
-    from rich.console import Console
     from rich.table import Table
 
     from ..models.describe import describe
     from ..models.registry import model_class, parse_model
+    from .screen import output_console
 
     cls = model_class(parse_model(model)[0])
     rows = describe(model, budget, parse_set(set_))
     if json_:
-        print(json.dumps({"model": model, "values": [asdict(row) for row in rows]}, default=str))
+        print(json.dumps({"model": model, "values": [row._asdict() for row in rows]}, default=str))
         return
     card = cls.card
     print(f"{model}: {card.title} (version {cls.version})\n{card.summary}\nPaper: {card.paper}")
@@ -55,8 +53,8 @@ def show(
     if rows:
         table = Table("value", "", "from", "kind", "allowed", "what", header_style="bold")
         for row in rows:
-            table.add_row(*(str(getattr(row, key)) for key in ("field", "value", "origin", "kind", "allowed", "doc")))
-        Console(highlight=False).print(table, markup=False)
+            table.add_row(*(str(getattr(row, key)) for key in ("field", "value", "origin", "kind", "type", "doc")))
+        output_console().print(table, markup=False)
 
 
 @models_app.command(epilog="Example: slatebench models new my-model --to ~/my-model")

@@ -52,7 +52,7 @@ def _rescore(run: Run, folder: Path, bertscore: str | None) -> Run:
         for path in run.folder.iterdir():
             if path.name != "record.json":
                 _bring(path, beside / path.name)
-        record = scored(run.record.model_copy(update={"spec": new}), data, slates, beside)
+        record = scored(run.record.model_copy(update={"spec": new}), data, slates, beside, _silent)
         write_record(beside, record)
     return read_run(final)
 
@@ -63,3 +63,7 @@ def _bring(source: Path, target: Path) -> None:
     else:
         shutil.copy2(source, target)
 
+
+
+def _silent(phase: str, step: int = 0, total: int = 0, message: str = "") -> None:
+    """A report that shows nothing."""

@@ -77,7 +77,7 @@ def _run(plan: Plan, runs: Path, folder: Path, report: Report, rerun: bool) -> R
     if fitted is not None:
         record = record.model_copy(update=fitted.facts(spec.k))
     with _timed(timings, "score", report):
-        return scored(record, data, slates, folder)
+        return scored(record, data, slates, folder, report)
 
 
 @dataclass(frozen=True)
@@ -94,17 +94,21 @@ class _Fitted:
         return {"fit": self.report, "fit_cached": self.cached, "cost": self.model.cost(k), "model_card": card}
 
 
-def scored(record: Record, data: Data, slates: Slates, folder: Path) -> Record:
+def scored(record: Record, data: Data, slates: Slates, folder: Path, report: Report) -> Record:
     """The record with the metrics of `slates`; writes scores.parquet into `folder`."""
     spec = record.spec
     truth = data.truth(spec.part)
+    bertscore = data.bertscore(spec.bertscore) if spec.bertscore else None
+    if bertscore is not None:
+        bertscore.progress = lambda done, total: report("bertscore", done, total)
     scores = evaluate(
-        slates, truth, cutoffs=cutoffs_of(data.dataset, spec.k), deterministic=spec.samples == 1
+        slates, truth, cutoffs=cutoffs_of(data.dataset, spec.k), bertscore=bertscore, deterministic=spec.samples == 1
     )
     scores.per_request.write_parquet(folder / "scores.parquet")
-    data.dataset.part(spec.part).requests.write_parquet(folder / "requests.parquet")
+    asked = data.dataset.part(spec.part).requests
+    asked.select("request", "group", "prompt").write_parquet(folder / "requests.parquet")
     metrics = {name: Estimate(**values) for name, values in summarise(scores, truth.groups).items()}
-    return record.model_copy(update={"metrics": metrics})
+    return record.model_copy(update={"metrics": metrics, "bertscore": bertscore.record if bertscore else None})
 
 
 # --- fitting ---------------------------------------------------------------------------------------

@@ -56,6 +56,8 @@ class Screen:
             self._at(f"{name}: {phase}{f' ({message})' if message else ''}", step, total)
         elif event == "finished":
             self._ended(name, details["run"], details["reused"])
+        elif event == "notice":
+            self.notice(details["text"])
 
     def _at(self, description: str, step: int, total: int) -> None:
         if self.progress is not None:

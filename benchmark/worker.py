@@ -219,9 +219,11 @@ def serve(answer: Answer) -> None:
 
 
 def _answer(command: dict[str, Any], say: Callable[..., None], report: Callable[..., None]) -> None:
+    from ..datasets import text_encoder
     from .cell import Cell, plan
     from .run import run_plan
 
+    text_encoder.listener = lambda done, total, name: report("features", done, total, f"encoding texts with {name}")
     planned = plan(Cell(**command["cell"]))
     if command["do"] == "plan":
         say("planned", spec=planned.spec.model_dump(), notice=planned.notice, origin=planned.origin, skip=planned.skip)

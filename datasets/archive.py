@@ -7,6 +7,7 @@ import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -25,7 +26,10 @@ _BLOCK = 1 << 20
 
 Member = tuple[str, Callable[[], IO[bytes] | None]]  # name and how to open it
 
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError)
+_DAMAGED = (  # what the standard library raises on archives that are broken, one way or another
+    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, struct.error),
+    *(EOFError, NotImplementedError, ValueError, OverflowError),
+)
 
 
 def unpack(archive: Path, target: Path, *, max_bytes: int = MAX_BYTES, max_ratio: float = MAX_RATIO) -> None:
@@ -72,12 +76,12 @@ def read_zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_bytes: 
         raise DataError(f"{where}: {info.file_size:,} bytes unpacked look like a bomb: fetch the official archive")
     try:
         return archive.read(info)  # never more than file_size, and checked against its CRC
-    except (*_DAMAGED, RuntimeError, NotImplementedError) as error:
+    except (*_DAMAGED, RuntimeError) as error:
         raise DataError(f"{where}: damaged or encrypted ({error}): fetch the archive again") from error
 
 
 def _write_members(archive: Path, folder: Path, limit: int) -> None:
-    written = 0
+    written = count = 0
     for count, (name, open_member) in enumerate(_members(archive), start=1):
         if count > MAX_MEMBERS:
             raise DataError(
@@ -97,6 +101,8 @@ def _write_members(archive: Path, folder: Path, limit: int) -> None:
                         "fetch the official archive"
                     )
                 stream.write(block)
+    if not count:
+        raise DataError(f"{archive}: holds no files: fetch it again")
 
 
 def _members(archive: Path) -> Iterator[Member]:
@@ -112,7 +118,9 @@ def _members(archive: Path) -> Iterator[Member]:
                     yield info.filename, lambda info=info: pack.open(info)
     elif tarfile.is_tarfile(archive):
         with tarfile.open(archive) as pack:
-            for info in pack:
+            for count, info in enumerate(pack):
+                if count > MAX_MEMBERS:  # folders too: each costs a header
+                    raise DataError(f"{archive}: more than {MAX_MEMBERS:,} members look like a bomb: fetch it again")
                 if not (info.isfile() or info.isdir()):
                     raise DataError(f"{archive}, member {info.name}: a link or device: fetch the official archive")
                 if info.isfile():

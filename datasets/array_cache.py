@@ -48,14 +48,20 @@ def cached_array(path: Path, name: str, build: Callable[[], Arrays]) -> np.ndarr
                 write_arrays(path, build())
                 array = read_array(path, name)
             return array
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+    except OSError as error:
         raise SlateBenchError(
-            f"can't write the feature cache {path.parent}: {error.strerror}; set SLATEBENCH_CACHE to a folder you own"
+            f"can't write the feature cache {path.parent}: {error.strerror or error}; "
+            "make room, or set SLATEBENCH_CACHE to a folder you may write"
         ) from error
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
-    """Write `arrays` to a safetensors file, with a checksum of each: beside, then renamed."""
+    """Write `arrays` to a safetensors file, with a checksum of each: beside, then renamed.
+
+    Raises:
+        OSError: the disk is full, or the folder can't be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -64,6 +70,8 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
     try:
         save_file(tensors, beside, metadata={"crc32": json.dumps(checksums)})
         beside.replace(path)
+    except SafetensorError as error:  # what it says of a full disk
+        raise OSError(str(error)) from error
     finally:
         beside.unlink(missing_ok=True)
 

@@ -114,7 +114,7 @@ def near_duplicates(X: csr_matrix, threshold: float = NEAR) -> tuple[np.ndarray,
     size = np.diff(X.indptr)
     counts = np.bincount(X.indices, minlength=N)
     rank = np.empty(N, dtype=np.int64)
-    rank[np.argsort(counts, kind="stable")] = np.arange(X.shape[1])  # 0 = rarest
+    rank[np.argsort(counts, kind="stable")] = np.arange(N)  # 0 = rarest
     row = np.repeat(np.arange(P), size)
     order = np.lexsort((rank[X.indices], row))
     place = np.arange(len(row)) - np.repeat(np.cumsum(size) - size, size)  # 0, 1, ... inside a slate

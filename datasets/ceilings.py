@@ -66,6 +66,10 @@ def _slates(row: np.ndarray, item: np.ndarray, P: int, k: int) -> Slates:
 def _likeliest(world: World, rows: np.ndarray, k: int) -> np.ndarray:
     """The k likeliest items of each slate of the world, [P, k]; ties go to the lowest item number."""
     N = len(world.cell)
+    # requests of the same latent theme have the same likeliest items
+    theme = np.stack([world.main, world.neighbour, world.facet], axis=1)[rows]  # [P, 3]
+    _, first, which = np.unique(theme, axis=0, return_index=True, return_inverse=True)
+    rows = rows[first]
     k_found = min(k, N)
     items = np.full((len(rows), k), EMPTY, dtype=np.int64)
     step = max(1, CELLS_AT_ONCE // N)
@@ -77,4 +81,4 @@ def _likeliest(world: World, rows: np.ndarray, k: int) -> np.ndarray:
         best = np.argpartition(key, N - k_found, axis=1)[:, N - k_found :]
         order = np.argsort(-np.take_along_axis(key, best, axis=1), axis=1)
         items[start : start + step, :k_found] = np.take_along_axis(best, order, axis=1)
-    return items
+    return items[which]

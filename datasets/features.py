@@ -21,6 +21,7 @@ from .word2vec import RECIPE as WORD2VEC
 from .word2vec import fit_word2vec, predict_cold
 
 PARTS: tuple[PartName, ...] = ("train", "valid", "test")
+KEPT_TEXTS = 64  # lists of at most so many texts are kept until the next one is encoded
 RECIPE = "1"  # raise it when the numbers change for another reason than the encoder
 
 
@@ -41,6 +42,7 @@ class Features:
     catalog: Catalog = field(repr=False)
     _arrays: _Arrays = field(repr=False)
     _prompts: _PromptStore | None = field(default=None, repr=False)
+    _last: dict[tuple[str, ...], Encoded] = field(default_factory=dict, repr=False, init=False)  # of this object alone
 
     @cached_property
     def version(self) -> str:
@@ -82,8 +84,16 @@ class Features:
         return out, mask
 
     def live(self) -> Features:
-        """The same features, but every prompt is encoded anew: what a latency harness must time."""
+        """The same features, but prompts never come from the cache: what a latency harness must time.
+
+        What was encoded last is kept, as a server would, so that a model may ask for vector and token states of one
+        prompt and pay once. Call `forget` before each request, or a repeated prompt costs nothing.
+        """
         return replace(self, _prompts=None)
+
+    def forget(self) -> None:
+        """Drop what was encoded last: the next request is encoded anew."""
+        self._last.clear()
 
     def _encoded(self, texts: Sequence[str], tokens: bool) -> Iterator[tuple[np.ndarray, Encoded, np.ndarray]]:
         """Where in `texts`, what holds their vectors, and in which rows: from the cache, then encoded now."""
@@ -95,7 +105,16 @@ class Features:
         fresh = np.flatnonzero(rows < 0)
         if len(fresh):
             distinct, fresh_rows = _distinct([texts[i] for i in fresh.tolist()])
-            yield fresh, self.text_encoder.encode(distinct, tokens=tokens), fresh_rows
+            yield fresh, self._encode_now(distinct, tokens), fresh_rows
+
+    def _encode_now(self, texts: list[str], tokens: bool) -> Encoded:
+        if len(texts) > KEPT_TEXTS:
+            return self.text_encoder.encode(texts, tokens=tokens)
+        key = tuple(texts)
+        encoded = self._last.get(key) or self.text_encoder.encode(texts, tokens=True)
+        self._last.clear()
+        self._last[key] = encoded
+        return encoded
 
     def _text_dims(self, parts: list) -> int:
         return parts[0][1].shape[-1] if parts else self.item_texts().shape[1]

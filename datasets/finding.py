@@ -122,9 +122,8 @@ def _fetch_file(file: CardFile, folder: Path) -> None:
                 )
                 return
             except requests.RequestException as error:
-                problem = f"{url}: {type(error).__name__}"
+                problem = f"{url}: {' '.join(str(error).split())[:200]}"
                 if isinstance(error, requests.HTTPError):
-                    problem = f"{url}: {error}"
                     break  # the server has answered: asking again changes nothing
             except ValueError as error:  # too long, broken gzip, wrong checksum
                 problem = f"{url}: {'wrong checksum' if 'hash' in str(error) else error}"
@@ -138,25 +137,30 @@ def _fetch_file(file: CardFile, folder: Path) -> None:
 def _transfer(url: str, output: Path, size: int) -> None:
     """Stream `url` to `output`, uncompressed; never more than `size` bytes, never longer than FILE_SECONDS."""
     import requests
+    from urllib3.exceptions import HTTPError
 
     unpack = zlib.decompressobj(wbits=31) if urlsplit(url).path.endswith(".gz") else None
     until, written = time.monotonic() + FILE_SECONDS, 0
+    plain = {"Accept-Encoding": "identity"}
     with (
-        requests.get(url, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as answer,
+        requests.get(url, stream=True, headers=plain, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as answer,
         output.open("wb") as stream,
     ):
         answer.raise_for_status()
-        for chunk in answer.iter_content(1 << 16):
-            try:
+        try:
+            # read1 hands over what has come: a block that fills up byte by byte would hide the time that passes
+            while chunk := answer.raw.read1(1 << 16):
                 content = unpack.decompress(chunk, size + 1 - written) if unpack else chunk
-            except zlib.error as error:
-                raise ValueError("damaged gzip content") from error
-            written += len(content)
-            if written > size:
-                raise ValueError(f"content is longer than {size:,} bytes")
-            if time.monotonic() > until:
-                raise requests.Timeout(f"not done after {FILE_SECONDS:.0f} s")
-            stream.write(content)
+                written += len(content)
+                if written > size:
+                    raise ValueError(f"content is longer than {size:,} bytes")
+                if time.monotonic() > until:
+                    raise requests.Timeout(f"not done after {FILE_SECONDS:.0f} s")
+                stream.write(content)
+        except HTTPError as error:
+            raise requests.ConnectionError(error) from error
+        except zlib.error as error:
+            raise ValueError("damaged gzip content") from error
     if written < size:
         raise requests.ConnectionError(f"broke off after {written:,} of {size:,} bytes")
 

@@ -27,6 +27,9 @@ from .errors import UsageError
 
 DEFAULT_ENCODER = "minilm"
 BATCH = 32  # texts per batch; fixed, so that the same list gives the same bytes
+# Told (done, total, encoder) while texts are encoded, in place of a bar: a run shows progress in its own way.
+listener: Callable[[int, int, str], None] | None = None
+
 PROGRESS_FROM = 500  # texts from which a progress bar is worth its lines
 
 
@@ -270,6 +273,16 @@ def _progress(total: int, name: str) -> Iterator[Callable[[int], None]]:
     """A bar on stderr for long work; where stderr is no terminal, one line at the start and one at the end."""
     if total <= PROGRESS_FROM:
         yield lambda n: None
+        return
+    if listener is not None:
+        tell, done = listener, 0
+
+        def advance(n: int) -> None:
+            nonlocal done
+            done += n
+            tell(done, total, name)
+
+        yield advance
         return
     if not sys.stderr.isatty():
         start = time.perf_counter()

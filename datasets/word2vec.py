@@ -14,7 +14,7 @@ from .text_encoder import unit_rows
 RECIPE = "word2vec-1"  # raise the number when the vectors change
 DIMS = 128
 WINDOW = 50  # wider than our slates: every pair of a slate is a context
-EPOCHS = 20
+WORDS_TRAINED = 5_000_000  # epochs: as many as reach this, but from 5 to 50
 SEED = 0
 RIDGE = 1.0
 
@@ -36,13 +36,14 @@ def fit_word2vec(slates: list[list[int]], item_texts: np.ndarray) -> dict[str, n
     items = np.zeros((len(item_texts), DIMS), np.float32)
     if not counts:
         return {"items": items, "ridge": np.zeros((item_texts.shape[1] + 1, DIMS), np.float32)}
+    epochs = int(np.clip(WORDS_TRAINED // counts.total(), 5, 50))
     model = Word2Vec(
         vector_size=DIMS, window=WINDOW, shrink_windows=False, min_count=1, sg=1, negative=5, sample=0,
-        workers=1, seed=SEED, epochs=EPOCHS,
+        workers=1, seed=SEED, epochs=epochs,
     )  # fmt: skip
     order = sorted(counts, key=lambda item: (-counts[item], item))
     model.build_vocab_from_freq({str(item): counts[item] for item in order}, corpus_count=len(sentences))
-    model.train(sentences, total_examples=len(sentences), epochs=EPOCHS)
+    model.train(sentences, total_examples=len(sentences), epochs=epochs)
 
     seen = np.array(order, dtype=np.int64)
     items[seen] = unit_rows(model.wv[[str(item) for item in order]])

@@ -96,9 +96,9 @@ class Board:
         return pl.DataFrame(rows, schema=schema)
 
     def best(self, metric: str) -> set[str]:
-        """Labels of the best systems of a column (ceilings left out)."""
+        """Labels of the best systems of a column (floors and ceilings left out: a random slate is always fresh)."""
         better = metric_info(metric).higher_is_better
-        values = {s.label: s.summary[metric]["mean"] for s in self.systems if s.kind != "ceiling" and metric in s.summary}
+        values = {s.label: s.summary[metric]["mean"] for s in self.systems if s.kind == "system" and metric in s.summary}
         known = {label: value for label, value in values.items() if value is not None}
         if better is None or not known:
             return set()

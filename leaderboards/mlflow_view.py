@@ -39,6 +39,7 @@ def connect(runs: Path) -> MlflowClient:
         SlateBenchError: the store can't be reached.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its table migrations are no news
     from mlflow import MlflowClient
 
     uri = tracking_uri(runs)

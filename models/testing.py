@@ -81,7 +81,7 @@ def run_contract(address: str, data: SlateDataset | None = None, features: Featu
     with tempfile.TemporaryDirectory() as folder:
         dataset = data if data is not None else fixture_dataset()
         features = features if features is not None else make_features(dataset, encoder="hash", cache=Path(folder))
-        case = _Case(address, cls, settings, dataset, features, Path(folder), own_data=data is None)
+        case = _Case(address, cls, settings, dataset, features, Path(folder), on_fixture=data is None)
         try:
             case.fit()
         except Exception as error:
@@ -176,7 +176,7 @@ class _Case:
     dataset: SlateDataset
     features: Features
     folder: Path
-    own_data: bool
+    on_fixture: bool
     model: SlateModel = field(init=False)
     report: FitReport = field(init=False)
 
@@ -344,7 +344,7 @@ def _check_save_and_load(case: _Case) -> None:
     case.model.save(folder)
     odd = [p.name for p in folder.rglob("*") if p.is_file() and p.suffix not in (".json", ".parquet", ".safetensors")]
     assert not odd, f"files that are neither JSON, parquet nor safetensors: {odd}"
-    loaded = case.cls.load(folder, None if case.own_data else case.features)
+    loaded = case.cls.load(folder, None if case.on_fixture else case.features)
     assert (loaded.config, loaded.sampling) == (case.model.config, case.model.sampling), "settings differ after loading"
     _same(case.ask(case.requests), case.ask(case.requests, model=loaded), "loaded")
     assert loaded.cost(case.k) == case.model.cost(case.k), "cost differs after loading"
@@ -383,7 +383,7 @@ def _check_cost(case: _Case) -> None:
 
 
 def _check_quality(case: _Case) -> None:
-    if not case.own_data or case.address not in QUALITY:
+    if not case.on_fixture or case.address not in QUALITY:
         return
     low, high = QUALITY[case.address]
     requests = case.dataset.test.requests

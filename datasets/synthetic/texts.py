@@ -146,13 +146,18 @@ def _product(draws: Draws, words_of: Vocabulary, sub: np.ndarray, facet: np.ndar
     n = len(sub)
     adjective = sometimes(draws, 0.6, words_of.facet_titles.pick(draws, facet))
     noun = words_of.sub_titles.pick(draws, sub)
-    colour = sometimes(draws, 0.4, ", " + pick(draws, shop.COLOURS, n))
-    size = sometimes(draws, 0.5, ", " + pick(draws, shop.SIZES, n))
+    domains = list(dict.fromkeys(path[0] for path in words_of.paths))
+    domain = np.array([domains.index(path[0]) for path in words_of.paths])[sub]
+    variants, sizes = (
+        WordLists([words(line) for line in text.strip().splitlines()]) for text in (shop.VARIANTS, shop.SIZES)
+    )
+    variant = sometimes(draws, 0.4, ", " + variants.pick(draws, domain))
+    size = sometimes(draws, 0.5, ", " + sizes.pick(draws, domain))
     model = draws.uniform(n) < 0.3
     number = pl.Series(draws.below(23, n)).replace_strict(np.arange(23), list("ABCDEFGHJKLMNPQRSTVWXYZ")) + (
         pl.Series(100 + draws.below(900, n)).cast(pl.String)
     )
-    title = join(maker, where(model, number), adjective, noun, colour, size)
+    title = join(maker, where(model, number), adjective, noun, variant, size)
     return join(title, sometimes(draws, 0.35, words_of.facet_suffixes.pick(draws, facet)))
 
 

@@ -116,7 +116,16 @@ BRAND_STARTS = (
 BRAND_ENDS = (
     "dale, tek, ora, wick, mont, ix, field, ano, stone, via, mark, etta, haus, well, con, ridge, ella, brook, max"
 )
-COLOURS = "Black, White, Blue, Red, Silver, Grey, Brown, Navy, Ivory, Teal, Burgundy, Natural, Charcoal, Rose"
-SIZES = "Medium, Large, 8-Ounce, 12-Inch, 3 Feet, 16-Ounce, XL, Size 9, 6-Count, 1.5-Pound, 10-Inch, One Size, 32GB"
+# One line per domain
+VARIANTS = """
+Black, White, Silver, Grey, Red, Blue, Matte Black, Gunmetal, Graphite
+Black, White, Navy, Burgundy, Charcoal, Ivory, Teal, Rose, Heather Grey, Brown, Olive
+Original, Lightly Salted, Unsweetened, Honey, Extra Bold, Mild, Smoky, Lemon, Roasted, Spicy
+"""
+SIZES = """
+10-Inch, 3 Feet, 6 Feet, 32GB, 24V, 1080p, 12-Inch, 5-Port, 2.4GHz, 15.6-Inch
+Medium, Large, XL, Size 9, One Size, Small, X-Large, Size 7.5, 32x34, Plus Size
+8-Ounce, 16-Ounce, 24-Count, 1.5-Pound, 12-Ounce, 6-Count, 3.5-Ounce, 2-Liter, 100-Count
+"""
 HEADS = "new, some, good, different, looking for, different kinds of, shopping for, i need, all about, a set of"
 TAILS = "items, stuff, things, accessories, products, set, kit, essentials, supplies, collection"

@@ -10,7 +10,7 @@ has, and as other rare items appear nowhere, being unseen says little about lyin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,7 +19,10 @@ from ..errors import DataError
 from .exact import Draws, falling
 
 EMPTY = -1
-MAIN, NEIGHBOUR, THEME, HIT = range(4)  # where a slot's item comes from
+MAIN, NEIGHBOUR, _THEME, HIT = range(4)  # where a slot's item comes from
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Options(BaseModel):
@@ -27,23 +30,23 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    style: str  # whose words: shop, listener, editor
+    style: Literal["shop", "listener", "editor"]  # whose words
     seed: int
     items: int = Field(gt=0, le=2_000_000)
-    groups: int = Field(gt=2)
+    groups: int = Field(gt=9)
     slates_per_group: int = Field(gt=0)  # at most; 1..n, few more often
     shortest: int = Field(gt=0)  # length of the slates
     longest: int
     one_pool: bool = False  # slates of a group are drawn from one pool of items (near-duplicates)
     ordered: bool = False  # slates run from the main sub-theme over the neighbour to the rest
-    main: float = 0.62  # share of slots from the main sub-theme
-    neighbour: float = 0.2
-    theme: float = 0.1  # ... from any sub-theme of the theme; what is left of 1: hits
-    facet_match: float = 0.8  # share of slots that keep the slate's facet
-    zipf: int = 4  # quarters: 4 = popularity 1/rank inside a cell
-    rare_items: float = 0.5  # share of the items
-    rare_slots: float = 0.05  # share of the slots that would like one
-    shared_words: float = 0.25  # how often a prompt names its sub-theme by a title word
+    main: Share = 0.62  # share of slots from the main sub-theme
+    neighbour: Share = 0.2
+    theme: Share = 0.1  # ... from any sub-theme of the theme; what is left of 1: hits
+    facet_match: Share = 0.8  # share of slots that keep the slate's facet
+    zipf: int = Field(4, ge=0, le=8)  # quarters: 4 = popularity 1/rank inside a cell
+    rare_items: Share = 0.5  # share of the items
+    rare_slots: Share = 0.05  # share of the slots that would like one
+    shared_words: Share = 0.25  # how often a prompt names its sub-theme by a title word
     local_slang: bool = False  # the same facet word means another facet in another theme
 
 
@@ -60,6 +63,8 @@ def read_options(name: str, options: dict[str, Any]) -> Options:
         raise DataError(f"card '{name}': option '{'.'.join(map(str, first['loc']))}': {first['msg']}") from error
     if read.longest < read.shortest:
         raise DataError(f"card '{name}': option 'longest' ({read.longest}) is below 'shortest' ({read.shortest})")
+    if read.main + read.neighbour + read.theme > 1 + 1e-9:
+        raise DataError(f"card '{name}': options 'main', 'neighbour' and 'theme' are shares and add up to more than 1")
     return read
 
 
@@ -145,7 +150,8 @@ def _popularity(
     options: Options, cell: np.ndarray, rare: np.ndarray, cells: int
 ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
     """Probability within the cell [N], leader of each cell, and the sorted tables that `_fill` draws from."""
-    order = np.lexsort((np.arange(len(cell)), rare, cell))  # by cell, common items first
+    # by cell, common items first, else at random: an item's number must not tell its popularity
+    order = np.lexsort((Draws(options.seed, 4).uniform(len(cell)), rare, cell))
     ends = np.cumsum(np.bincount(cell, minlength=cells))
     starts = ends - np.bincount(cell, minlength=cells)
     commons = np.bincount(cell[~rare], minlength=cells)

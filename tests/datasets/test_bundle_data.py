@@ -28,7 +28,8 @@ def tiny_files() -> dict[str, str]:
         "bundle_intent.csv": [["bundle ID", "intent"]] + [[i, f"  intent\nof  {i} "] for i in range(N)],
         "bundle_item.csv": [["bundle ID", "item ID"]] + [[i, item] for i in range(N) for item in pairs[i]],
         "item_titles.csv": [["item ID", "titles"]] + [[item, f"Salt &amp; Pepper, {item}"] for item in items],
-        "item_categories.csv": [["item ID", "categories"]] + [[item, "[[Food, Drink & Co,Salt],[X]]"] for item in items],
+        "item_categories.csv": [["item ID", "categories"]]
+        + [[item, "[[Food, Drink & Co,Salt],[X]]"] for item in items],
         "session_bundle.csv": [["session ID", "bundle ID"]] + [[i + 50, i] for i in range(N)],
     }
     texts = {}

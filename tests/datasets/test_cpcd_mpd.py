@@ -125,7 +125,9 @@ def music(tmp_path, card):
 def write_slices(folder: Path, n: int = 100, step: int = 25) -> None:
     (folder / "data").mkdir(exist_ok=True)
     for start in range(0, n, step):
-        (folder / "data" / f"mpd.slice.{start}-{start + step - 1}.json").write_bytes(slice_json(start, start + step - 1))
+        (folder / "data" / f"mpd.slice.{start}-{start + step - 1}.json").write_bytes(
+            slice_json(start, start + step - 1)
+        )
 
 
 def test_slices_become_requests(music):
@@ -166,7 +168,7 @@ def test_the_hard_split_keeps_equal_titles_together(music):
 
 def test_missing_and_damaged_slices(music):
     folder, spec = music
-    with pytest.raises(DataError, match="holds neither mpd.slice"):
+    with pytest.raises(DataError, match=r"holds neither mpd\.slice"):
         mpd.load(spec(), folder.parent, 0)
     write_slices(folder)
     damaged = folder / "data" / "mpd.slice.25-49.json"
@@ -188,7 +190,7 @@ def test_a_damaged_zip_or_a_bomb_in_it(music):
         mpd.load(spec(), folder.parent, 0)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as pack:
         pack.writestr("mpd.slice.0-99.json", b" " * 30_000_000)
-    with pytest.raises(DataError, match="looks? like a bomb"):
+    with pytest.raises(DataError, match="look like a bomb"):
         mpd.load(spec(), folder.parent, 0)
 
 

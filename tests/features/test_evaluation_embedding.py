@@ -13,7 +13,7 @@ from slatebench.datasets.evaluation import evaluation_embedding, evaluation_text
 WORDS = [
     a + b for a in "bcdfghklmnprstvwzj" for b in ("adu", "elo", "ira", "omi", "une", "yxo", "akel", "erin", "ilom")
 ]
-WORDS += [a + b for a in "bcdfghklmnprstvwzj" for b in ("ilom", "oras", "ulat", "yneb", "aros", "opin", "umar")]
+WORDS += [a + b for a in "bcdfghklmnprstvwzj" for b in ("ekun", "ilom", "oras", "ulat", "yneb", "aros", "opin", "umar")]
 
 
 def random_texts(n: int, seed: int = 0) -> list[str]:

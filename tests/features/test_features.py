@@ -89,13 +89,21 @@ def test_live_features_always_encode_prompts_and_never_items(dataset, calls):
     live = features.live()
     calls.clear()
     fresh = use_everything(live)
-    assert calls == [["coffee", "roses in the garden"]] * 2
+    assert calls == [["coffee", "roses in the garden"]]  # once for pooled vector and token states
     assert live.version == features.version
     for a, b in zip(kept, fresh, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
-    calls.clear()
-    live.prompts(["coffee"]), live.prompts(["coffee"])
-    assert len(calls) == 2
+    live.forget()
+    live.prompts(["coffee"])
+    live.prompts(["coffee"])
+    assert calls[1:] == [["coffee"]]
+    live.forget()
+    live.prompts(["coffee"])
+    features.live().prompts(["coffee"])  # nothing is shared with another live object
+    assert calls[1:] == [["coffee"]] * 3
+    live.prompts(["other"])
+    live.prompts(["coffee"])
+    assert calls[4:] == [["other"], ["coffee"]]
 
 
 def test_typed_prompt_alone_does_not_encode_the_dataset(dataset, calls):
@@ -247,6 +255,25 @@ print(f.items().sum(), f.prompts(["coffee"]).sum())
     assert [process.returncode for process in started] == [0] * 6
     assert len(printed) == 1
     assert len(list((tmp_path / "log").iterdir())) == 2  # one for the items, one for the prompts
+
+
+def test_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    code = """
+import resource, signal
+from slatebench.datasets.errors import SlateBenchError
+from slatebench.datasets.features import make_features
+f = make_features(small_dataset(), encoder="hash")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    f.items()
+except SlateBenchError as error:
+    print(error)
+"""
+    (line,) = fresh_process(code).splitlines()
+    assert "make room" in line
+    left = [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert left == []
 
 
 def test_cache_that_cannot_be_written_is_one_line(dataset, tmp_path):

@@ -2,7 +2,7 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +41,25 @@ def test_unknown_models_and_presets_are_usage_errors():
         run_contract("bm52")
     with pytest.raises(UsageError, match="unknown preset of bm25 'smapled': did you mean 'sampled'"):
         run_contract("bm25:smapled")
+
+
+def test_contract_on_other_data_with_other_features(tmp_path):
+    dataset = replace(fixture_dataset(), name="mine", slate_length=4)
+    features = make_features(dataset, encoder="hash", cache=tmp_path)
+    failed = [check for check in run_contract("dense:sampled", dataset, features) if not check.passed]
+    assert not failed, failed
+
+
+@pytest.mark.parametrize("address", ["dense", "prompt-knn", "prompt2vec", "hybrid"])
+def test_contract_where_items_are_word2vec(tmp_path, address):
+    dataset = fixture_dataset()
+    dataset = replace(dataset, card=dataset.card.model_copy(update={"item_vectors": "word2vec"}))
+    failed = [
+        c
+        for c in run_contract(address, dataset, make_features(dataset, encoder="hash", cache=tmp_path))
+        if not c.passed
+    ]
+    assert not failed, failed
 
 
 class Repeats(Popularity):
@@ -200,8 +219,6 @@ def test_a_fresh_process_loads_the_same_model(tmp_path):
     model.fit(data)
     model.save(tmp_path / "model")
     env = os.environ | {"SLATEBENCH_CACHE": str(tmp_path / "elsewhere")}
-    package = Path(testing.__file__).parents[1]
-    env["PYTHONPATH"] = os.pathsep.join([str(package.parent), env.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-c", LOAD, str(tmp_path / "model")], env=env, capture_output=True, text=True, check=True
     )

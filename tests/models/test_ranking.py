@@ -84,6 +84,18 @@ def test_nearest_is_exact_and_breaks_ties_by_order():
     np.testing.assert_allclose(scores, np.take_along_axis(exact, ids, axis=1), atol=1e-8)
 
 
+def test_nearest_finds_what_faiss_finds():
+    faiss = pytest.importorskip("faiss")
+    rng = np.random.default_rng(3)
+    vectors, queries = (rng.standard_normal((n, 32)).astype(np.float32) for n in (3_000, 25))
+    index = faiss.IndexFlatIP(32)
+    index.add(vectors)
+    scores, ids = index.search(queries, 10)
+    got_ids, got_scores = nearest(queries, vectors, 10, np.arange(3_000))
+    assert np.array_equal(got_ids, ids)
+    np.testing.assert_allclose(got_scores, scores, rtol=1e-5)
+
+
 def test_nearest_with_more_neighbours_than_vectors_leaves_slots_empty():
     ids, scores = nearest(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), 4, np.arange(2), [[0], []])
     assert ids.tolist() == [[1, -1, -1, -1], [1, 0, -1, -1]]

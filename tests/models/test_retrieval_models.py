@@ -1,6 +1,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from slatebench.datasets.errors import SlateBenchError
 from slatebench.datasets.features import features_for_catalog, make_features
 from slatebench.datasets.schema import Catalog, make_requests, train_data
 from slatebench.models.base import resolve
@@ -123,6 +124,26 @@ def test_prompt2vec_skips_train_prompts_without_a_slate(data):
     cut = data.__class__(**{**vars(data), "slates": hole})
     rest = data.__class__(**{**vars(data), "slates": data.slates[1:]})
     np.testing.assert_allclose(fitted("prompt2vec", cut).centres(["x"]), fitted("prompt2vec", rest).centres(["x"]))
+
+
+@pytest.mark.parametrize("address", ["random", "popularity", "bm25", "dense", "prompt-knn", "hybrid"])
+def test_without_a_single_train_slate(address, dataset, data):
+    empty = data.__class__(**{**vars(data), "slates": data.slates.head(0)})
+    requests = dataset.test.requests
+    fitted(address, empty).generate(requests, 5).check(requests, 240, 5, 1)
+
+
+def test_prompt2vec_without_a_single_train_slate_says_so(data):
+    empty = data.__class__(**{**vars(data), "slates": data.slates.head(0)})
+    with pytest.raises(SlateBenchError, match="has none"):
+        fitted("prompt2vec", empty)
+
+
+@pytest.mark.parametrize("address", ["random", "popularity", "bm25:sampled", "dense", "prompt-knn", "prompt2vec"])
+def test_with_all_items_in_the_question_every_slot_is_empty(address, data):
+    requests = make_requests(["x", "y"], seed_items=[list(range(240)), list(range(1, 240))])
+    slates = fitted(address, data).generate(requests, 3)
+    assert slates.items[:, 0].tolist() == [[-1, -1, -1], [0, -1, -1]]
 
 
 def test_prior_scales(dataset, data):

@@ -1,0 +1,228 @@
+"""An organisation's own data: loaded when right, every fault found with file, row and mend."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from slatebench.datasets import curated
+from slatebench.datasets.errors import DataError
+from slatebench.datasets.reading import each_json_line
+
+CATALOG: list[dict[str, Any]] = [
+    {"id": f"i{i}", "title": f" Item  {i} ", "categories": [["Home", f"C{i % 2}"]]} for i in range(8)
+]
+SLATES: list[dict[str, Any]] = [{"prompt": f"gift {i}", "items": [f"i{i % 8}", f"i{(i + 1) % 8}"]} for i in range(40)]
+
+
+def write(folder: Path, catalog: list[Any] | None = None, slates: list[Any] | None = None) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, rows in (("catalog", catalog or CATALOG), ("slates", slates or SLATES)):
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    return folder
+
+
+@pytest.fixture
+def spec(card):
+    return card("curated", slate_length=10, cutoffs=[10, 5], instructions="write it")
+
+
+def test_jsonl_gzip_and_parquet_are_the_same_data(tmp_path, spec):
+    folder = write(tmp_path / "curated")
+    assert curated.check_curated(folder) == []
+    plain = curated.load(spec, tmp_path, 0)
+    assert len(plain.catalog) == 8 and len(plain.train) + len(plain.valid) + len(plain.test) == 40
+    assert plain.catalog.texts[0] == "Item  0. Home, C0"
+    for name in ("catalog", "slates"):
+        path = folder / f"{name}.jsonl"
+        (folder / f"{name}.jsonl.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert curated.load(spec, tmp_path, 0).fingerprint == plain.fingerprint
+    for name, rows in (("catalog", CATALOG), ("slates", SLATES)):
+        (folder / f"{name}.jsonl.gz").unlink()
+        pl.DataFrame(rows).write_parquet(folder / f"{name}.parquet")
+    assert curated.check_curated(folder) == []
+    assert curated.load(spec, tmp_path, 0).fingerprint == plain.fingerprint
+
+
+def test_given_parts_groups_and_seeds_are_kept(tmp_path, spec):
+    parts = ["train", "valid", "test"]
+    rows = [
+        {
+            "request": f"r{i}",
+            "prompt": "",
+            "items": ["i0"],
+            "seed_items": ["i1"],
+            "history": ["i2", 3],
+            "part": parts[i % 3],
+        }
+        for i in range(9)
+    ]
+    catalog = [*CATALOG, {"id": 3, "title": "a number as an id", "text": "its own text"}]
+    write(tmp_path / "curated", catalog, rows)
+    data = curated.load(spec, tmp_path, 0)
+    assert data.valid.requests["request"].to_list() == ["r1", "r4", "r7"]
+    row = data.test.requests.row(0, named=True)
+    assert (row["seed_items"], row["history"]) == ([1], [2, 8])
+    assert data.catalog.texts[8] == "its own text"
+    assert data.catalog.train_count.tolist() == [3, 0, 0, 0, 0, 0, 0, 0, 0]
+
+
+def test_without_parts_prompts_groups_and_item_sets_stay_together(tmp_path, spec):
+    rows = [
+        {"prompt": f"Gift {i // 2}!" if i % 2 else f"gift {i // 2}", "items": [f"i{i % 7}"], "group": f"e{i // 4}"}
+        for i in range(28)
+    ]
+    write(tmp_path / "curated", None, rows)
+    with pytest.raises(DataError, match="is empty"):  # everything hangs together: nothing honest can be split
+        curated.load(spec, tmp_path, 0)
+    catalog = [{"id": f"i{i}", "title": "t"} for i in range(200)]
+    rows = [{"prompt": f"p{i // 2}", "items": [f"i{i}", f"i{i + 1}"], "group": f"e{i // 4}"} for i in range(120)]
+    write(tmp_path / "curated", catalog, rows)
+    data = curated.load(spec, tmp_path, 0)
+    place: dict[str, str] = {}
+    for name in ("train", "valid", "test"):
+        for request in data.part(name).requests["request"]:
+            editor = str((int(request.removeprefix("row-")) - 1) // 4)
+            assert place.setdefault(editor, name) == name
+    assert len(set(place)) == 30
+
+
+@pytest.mark.parametrize(
+    ("file", "row", "change", "words"),
+    [
+        ("catalog", 3, {"id": "i0"}, "id 'i0' is a duplicate of row 1"),
+        ("catalog", 3, {"title": None}, "field 'title': input should be a valid string"),
+        ("catalog", 3, {"titel": "x"}, "unknown field 'titel': rename it to 'title'"),
+        ("catalog", 3, {"categories": ["Home"]}, "field 'categories.0'"),
+        ("catalog", 3, {"text": "x" * 900_000}, None),
+        ("catalog", 3, {"text": "x" * 1_100_000}, "line has"),
+        ("slates", 2, {"items": []}, "field 'items': list should have at least 1 item"),
+        ("slates", 2, {"items": ["i0", "zz"]}, "items: item 'zz' is not in the catalogue: add it"),
+        ("slates", 2, {"items": ["i0", "i0"]}, "'i0' is given twice: keep it once"),
+        ("slates", 2, {"seed_items": ["i1"]}, "seed item 'i1' is in the slate too"),
+        ("slates", 2, {"history": ["zz"]}, "history: item 'zz' is not in the catalogue"),
+        ("slates", 2, {"prompt": "  "}, "neither prompt nor seed_items nor history"),
+        ("slates", 2, {"part": "dev"}, "field 'part': input should be 'train', 'valid' or 'test'"),
+        ("slates", 2, {"request": "row-1"}, "request 'row-1' is a duplicate of row 1"),
+        ("slates", 2, {"zzz": 1}, "unknown field 'zzz': drop it"),
+    ],
+)
+def test_a_bad_row_is_found(tmp_path, spec, file, row, change, words):
+    rows = {"catalog": [dict(r) for r in CATALOG], "slates": [dict(r) for r in SLATES]}
+    rows[file][row - 1] |= change
+    folder = write(tmp_path / "curated", rows["catalog"], rows["slates"])
+    problems = curated.check_curated(folder)
+    if words is None:
+        assert problems == []
+        return
+    first = problems[0]
+    assert words in str(first) and first.row == row and first.file.endswith(f"{file}.jsonl") and first.mend
+    assert "\n" not in str(first)
+    with pytest.raises(DataError) as error:
+        curated.load(spec, tmp_path, 0)
+    assert words in str(error.value)
+
+
+def test_every_problem_is_listed_not_only_the_first(tmp_path, spec):
+    slates = [dict(row) for row in SLATES]
+    slates[1] |= {"items": ["zz"]}
+    slates[4] |= {"part": "train"}
+    slates[7] = {"items": ["i1"]}
+    folder = write(tmp_path / "curated", None, slates)
+    with (folder / "slates.jsonl").open("ab") as stream:
+        stream.write(b'{"prompt": "\xff", "items": ["i1"]}\nnot json\n[]\n')
+    problems = curated.check_curated(folder)
+    found = {problem.row: problem.problem for problem in problems}
+    assert {2, 8, 41, 42, 43} <= set(found) and len(found) > 5
+    assert found[8] == "field 'prompt' is missing" and "not UTF-8" in found[41] and "not valid JSON" in found[42]
+    with pytest.raises(DataError, match=r"and [\d,]+ more: `slatebench datasets check FOLDER` lists them"):
+        curated.load(spec, tmp_path, 0)
+
+
+def test_a_group_in_two_parts_and_an_empty_part(tmp_path):
+    slates = [dict(row) | {"part": "train", "group": "g"} for row in SLATES]
+    slates[5]["part"] = "test"
+    problems = [str(problem) for problem in curated.check_curated(write(tmp_path / "c", None, slates))]
+    assert any("row 6: group 'g' is in part 'test' here and in 'train' in row 1" in text for text in problems)
+    assert any("part 'valid' has no rows" in text for text in problems)
+
+
+def test_missing_double_and_broken_files(tmp_path):
+    folder = tmp_path / "c"
+    assert "catalog.jsonl: file is missing" in str(curated.check_curated(folder)[0])
+    write(folder)
+    (folder / "catalog.parquet").write_bytes(b"PAR1 nonsense PAR1")
+    assert "keep one of them" in str(curated.check_curated(folder)[0])
+    (folder / "catalog.jsonl").unlink()
+    assert "catalog.parquet: not a Parquet file" in str(curated.check_curated(folder)[0])
+    (folder / "catalog.parquet").unlink()
+    (folder / "catalog.jsonl").write_text("\n\n")
+    assert "holds no items" in str(curated.check_curated(folder)[0])
+
+
+def test_a_folder_without_permission(tmp_path):
+    folder = write(tmp_path / "c")
+    tmp_path.chmod(0o755)
+    folder.chmod(0)
+    user = os.geteuid()
+    try:
+        if user == 0:  # root may read everything: become nobody for a moment
+            os.seteuid(65534)
+        problems = curated.check_curated(folder)
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o755)
+    assert "cannot be read (Permission denied): check its permissions" in str(problems[0])
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.sampled_from(["i0", "i1", "train", "", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "title", "items"]), inner),
+    max_leaves=6,
+)
+catalog_keys = st.sampled_from(["id", "title", "text", "categories", "x"])
+slate_keys = st.sampled_from(["prompt", "items", "request", "group", "part", "seed_items", "history", "x"])
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.dictionaries(catalog_keys, values, max_size=4), max_size=4),
+    st.lists(st.dictionaries(slate_keys, values, max_size=6), max_size=4),
+)
+def test_whatever_is_written_is_checked_and_what_passes_can_be_loaded(tmp_path, spec, catalog, slates):
+    folder = write(tmp_path / "curated", CATALOG + catalog, SLATES + slates)
+    problems = curated.check_curated(folder)
+    assert all("\n" not in str(problem) for problem in problems)
+    if problems:
+        with pytest.raises(DataError):
+            curated.load(spec, tmp_path, 0)
+    else:
+        assert len(curated.load(spec, tmp_path, 0).catalog) == 8 + len(catalog)
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=200) | st.text(max_size=80).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_any_bytes_are_json_lines_or_named_rows(content):
+    lines = content.split(b"\n")
+    for row, record in each_json_line(content, "f"):
+        assert 1 <= row <= len(lines) and lines[row - 1].strip()
+        assert isinstance(record, dict) or (isinstance(record, str) and "\n" not in record)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=300), st.integers(0, 400))
+def test_a_damaged_parquet_file_is_a_problem_never_a_crash(tmp_path, noise, place):
+    folder = write(tmp_path / "curated")
+    (folder / "catalog.jsonl").unlink()
+    pl.DataFrame(CATALOG).write_parquet(folder / "catalog.parquet")
+    content = (folder / "catalog.parquet").read_bytes()
+    (folder / "catalog.parquet").write_bytes(content[:place] + noise + content[place + len(noise) :])
+    assert isinstance(curated.check_curated(folder), list)

@@ -1,0 +1,100 @@
+"""What README and CONTRIBUTING show works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def blocks(document: str, language: str) -> list[str]:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_python_example_of_the_readme(plugins: Path, tmp_path: Path) -> None:
+    (code,) = blocks("README.md", "python")
+    code = code.replace('"bundle"', '"tiny"')
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("shape:") == 3 and (tmp_path / "runs" / "tiny" / "dense").is_dir()
+
+
+def test_the_commands_of_the_readme_exist(slatebench: Callable[..., Any]) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    used = set(re.findall(r"slatebench ((?:datasets |models |leaderboard |claims )?[a-z]+)(?=[ `])", text))
+    assert {"compare", "datasets audit", "models show"} <= used
+    for command in used:
+        done = slatebench(*command.split(), "--help")
+        assert done.code == 0, f"{command}: {done.err}"
+
+
+def test_the_make_targets_of_the_readme_exist() -> None:
+    used = set(re.findall(r"make ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    there = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    assert used - {"and"} <= there
+
+
+@pytest.fixture
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Install an example of CONTRIBUTING: a module and the entry point shown with it."""
+
+    def install(module: str, toml: str) -> None:
+        (code,) = [block for block in blocks("CONTRIBUTING.md", "python") if block.startswith(f"# {module}.py")]
+        (points,) = [block for block in blocks("CONTRIBUTING.md", "toml") if f'"{module}:' in block]
+        group, line = re.search(r'entry-points\."([\w.]+)"\]\n(.+)', points).groups()  # type: ignore[union-attr]
+        (tmp_path / f"{module}.py").write_text(code)
+        info = tmp_path / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{line}\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+
+    return install
+
+
+def test_the_model_of_contributing_keeps_the_contract(example: Callable[..., None]) -> None:
+    from slatebench.models.testing import run_contract
+
+    example("my_model", "slatebench.models")
+    checks = run_contract("shortest")
+    assert len(checks) > 10
+    assert not [check for check in checks if not check.passed]
+
+
+def test_the_dataset_of_contributing_loads(example: Callable[..., None]) -> None:
+    from slatebench.datasets.registry import load_dataset
+
+    example("my_data", "slatebench.datasets")
+    dataset = load_dataset("colours")
+    assert (len(dataset.catalog), len(dataset.train), len(dataset.test)) == (50, 40, 10)
+    assert dataset.fingerprint == load_dataset("colours").fingerprint
+
+
+def test_the_metric_of_contributing_scores(monkeypatch: pytest.MonkeyPatch, example: Callable[..., None]) -> None:
+    from slatebench.datasets.registry import load_dataset
+    from slatebench.datasets.schema import Slates
+    from slatebench.metrics import evaluate as evaluating
+    from slatebench.metrics.base import make_truth
+
+    (code,) = [block for block in blocks("CONTRIBUTING.md", "python") if "FIRST_HIT" in block]
+    names: dict[str, Any] = {}
+    exec(code, names)  # our own document
+    monkeypatch.setattr(evaluating, "METRICS", [*evaluating.METRICS, names["FIRST_HIT"]])
+    example("my_data", "slatebench.datasets")
+    dataset = load_dataset("colours")
+    truth = make_truth(dataset.test, dataset.catalog)
+    right = np.array(dataset.test.references["items"].to_list())[:, None, :]  # [P, 1, 3]
+    wrong = right[:, :, ::-1].copy()
+    wrong[..., 0] = (right[..., 0] + 25) % 50
+    for items, value in ((right, 1.0), (wrong, 0.0)):
+        scores = evaluating.evaluate(Slates(items.astype(np.int64)), truth, cutoffs=[3])
+        assert (scores.values["first_hit"] == value).all()
