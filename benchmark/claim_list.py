@@ -6,20 +6,18 @@ only the names below may then need a change.
 
 from __future__ import annotations
 
-from .claims import (
-    Claim,
+from .claim_statistics import (
     Health,
     LatencyRatio,
-    Rule,
-    System,
     difference,
     flatness,
     gap_growth,
     level,
     ratio,
-    ratio_growth,  # fmt: skip
+    ratio_growth,
     smallest_rise,
 )
+from .claims import Claim, Rule, System
 
 DMSG_PAPER = "DMSG: Prompt-to-Slate, Tomasi et al., RecSys 2025, arXiv 2408.06883"
 HIGR_PAPER = "HiGR, Tencent, arXiv 2512.24787"

@@ -358,9 +358,9 @@ def interleave(
                 figures[m][f"throughput_{size}"] = model.throughput(rows, size)
     ratios = []
     for a, b in combinations(range(len(timed)), 2):
-        row: dict[str, Any] = {"a": contenders[a].label, "b": contenders[b].label}
+        pair: dict[str, Any] = {"a": contenders[a].label, "b": contenders[b].label}
         for p in PERCENTILES:
             ratio, low, high = paired_ratio(samples[a], samples[b], p)
-            row |= {f"p{p}": ratio, f"p{p}_low": low, f"p{p}_high": high}
-        ratios.append(row)
+            pair |= {f"p{p}": ratio, f"p{p}_low": low, f"p{p}_high": high}
+        ratios.append(pair)
     return LatencyReport(first.spec.dataset, requests, machine().model_dump(), figures, ratios, samples)
