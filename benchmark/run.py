@@ -107,8 +107,7 @@ def scored(record: Record, data: Data, slates: Slates, folder: Path, report: Rep
         slates, truth, cutoffs=cutoffs_of(data.dataset, spec.k), bertscore=bertscore, deterministic=spec.samples == 1
     )
     scores.per_request.write_parquet(folder / "scores.parquet")
-    asked = data.dataset.part(spec.part).requests
-    asked.select("request", "group", "prompt").write_parquet(folder / "requests.parquet")
+    data.dataset.part(spec.part).requests.write_parquet(folder / "requests.parquet")  # whole: what latency asks again
     metrics = {name: Estimate(**values) for name, values in summarise(scores, truth.groups).items()}
     return record.model_copy(update={"metrics": metrics, "bertscore": bertscore.record if bertscore else None})
 
