@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-DATASET = '''
+DATASET = """
 from dataclasses import replace
 
 from slatebench.models.testing import fixture_dataset
@@ -21,7 +21,7 @@ def card():
 
 def load(card, folder, split_seed):
     return replace(fixture_dataset(), name="tiny", card=card)
-'''
+"""
 
 BASE = '''
 import numpy as np

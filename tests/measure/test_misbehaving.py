@@ -163,9 +163,9 @@ class Talks(Plain):
 class Lingers(Plain):
     name = "lingers"
     def fit(self, data, **more):
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "slatebench-lingerer"])
-        grandchild = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)', 'slatebench-lingerer'])"
-        subprocess.run([sys.executable, "-c", grandchild])
+        lingerer = [sys.executable, "-c", "import time; time.sleep(600)", "slatebench-lingerer"]
+        subprocess.Popen(lingerer)
+        subprocess.run([sys.executable, "-c", f"import subprocess; subprocess.Popen({lingerer})"])  # now an orphan
         return super().fit(data, **more)
 """
 
@@ -228,7 +228,9 @@ def test_the_call_says_that_something_failed_and_keeps_every_record(grid):
     assert {run.record.label: run.record.state for run in on_disk} | {m: s for m, (s, _) in EXPECTED.items()} == {
         run.record.label: run.record.state for run in on_disk
     }
-    assert {"random", "popularity", "ceiling:reference"} <= {run.record.label for run in on_disk if run.record.state == "done"}
+    assert {"random", "popularity", "ceiling:reference"} <= {
+        run.record.label for run in on_disk if run.record.state == "done"
+    }
     assert all(find_run(folder, run.spec) is not None for run in runs.values())
     assert not list(folder.rglob(".tmp-*"))
 
@@ -241,7 +243,9 @@ def test_a_log_stays_small_whatever_a_model_prints(grid):
 def test_nothing_that_a_model_started_outlives_the_grid(grid):
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
-        left = [p for p in psutil.process_iter(["cmdline", "uids"]) if "slatebench-lingerer" in (p.info["cmdline"] or [])]
+        left = [
+            p for p in psutil.process_iter(["cmdline", "uids"]) if "slatebench-lingerer" in (p.info["cmdline"] or [])
+        ]
         left = [p for p in left if p.info["uids"].real == os.getuid() and p.status() != psutil.STATUS_ZOMBIE]
         if not left:
             return
