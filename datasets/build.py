@@ -78,7 +78,9 @@ def _need_columns(frame: pl.DataFrame, names: list[str], where: str) -> None:
         raise DataError(f"{where}: column '{missing[0]}' is missing; found {', '.join(frame.columns) or 'none'}")
     for name in names:
         if frame[name].null_count():
-            raise DataError(f"{where}: column '{name}' is null in row {int(frame[name].is_null().arg_max() or 0) + 1}")
+            raise DataError(
+                f"{where}: column '{name}' is null in row {int(frame[name].is_null().arg_max() or 0) + 1}: fill it"
+            )
 
 
 def _no_repeats(ids: pl.Series, what: str) -> None:
@@ -105,7 +107,8 @@ def _row_numbers(name: str, column: pl.Series | None, requests: pl.Series, ids: 
     if number.null_count():
         row = flat.row(int(number.is_null().arg_max() or 0), named=True)
         raise DataError(
-            f"{where}: request '{row['request']}', column {name}: item '{row['given']}' is not in the items"
+            f"{where}: request '{row['request']}', column {name}: "
+            f"item '{row['given']}' is not in the items: add or drop it"
         )
     return into_lists(number, column.list.len().fill_null(0).to_numpy()).alias(name)
 
