@@ -249,10 +249,16 @@ def doctor(runs: RunsOption = None, json_: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+
+
 def main() -> None:
     """Entry point: one clear line for whatever a user can get wrong; exit codes 0 done, 1 failed, 2 usage."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code)
     except UsageError as error:
         _fail(error, 2)
     except SlateBenchError as error:
