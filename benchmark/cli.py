@@ -13,6 +13,7 @@ import typer
 from ..datasets.errors import SlateBenchError, UsageError
 from .cli_data import datasets_app
 from .cli_leaderboard import leaderboard_app
+from .cli_measure import add_commands
 from .cli_models import models_app
 from .options import (BudgetOption, DatasetOption, DebugOption, JsonOption, PartOption, RunsOption, SetOption,
                       SourceOption, parse_seeds, parse_set)  # fmt: skip
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.add_typer(datasets_app, name="datasets")
 app.add_typer(models_app, name="models")
 app.add_typer(leaderboard_app, name="leaderboard")
+add_commands(app)
 
 
 @app.command(

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,7 +21,6 @@ from filelock import FileLock
 
 from ..datasets.errors import SlateBenchError, UsageError
 from ..leaderboards.records import Run, read_run, write_record
-from ..leaderboards.schema import Budget
 from .budgets import MEASURING
 from .cell import CEILING, Cell, seeded
 from .machine import machine
@@ -60,7 +60,12 @@ def percentiles(samples: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLE
         low, high = np.percentile(spread, [2.5, 97.5])
         found |= {f"p{p}_ms": float(value), f"p{p}_low": float(low), f"p{p}_high": float(high)}
     n = len(samples)
-    return found | {"mean_ms": float(samples.mean()), "requests": n, "rough": n < ROUGH_BELOW, "p99_rough": n < P99_FROM}
+    return found | {
+        "mean_ms": float(samples.mean()),
+        "requests": n,
+        "rough": n < ROUGH_BELOW,
+        "p99_rough": n < P99_FROM,
+    }
 
 
 def paired_ratio(
@@ -102,8 +107,6 @@ class TimedModel:
 
     def load(self, rows: Sequence[int]) -> dict[str, Any]:
         """Start the process, load the model, make the first slate: cold start seconds, cost."""
-        import time
-
         spec = self.run.spec
         started = time.perf_counter()
         event = self._call(do="load", folder=str(self.run.folder), requests=str(self.requests), model=spec.model,
@@ -111,7 +114,7 @@ class TimedModel:
                            first=rows[0])  # fmt: skip
         return {"cold_start_s": time.perf_counter() - started} | event["cost"]
 
-    def time(self, rows: Sequence[int], warm_up: int = 0, report: Report | None = None) -> dict[str, Any]:
+    def singles(self, rows: Sequence[int], warm_up: int = 0, report: Report | None = None) -> dict[str, Any]:
         """Milliseconds of single requests, and peak memory and energy."""
         event = self._call(report, do="time", rows=list(rows), warm_up=warm_up)
         return {key: value for key, value in event.items() if key != "event"}
@@ -208,7 +211,7 @@ def measure(
     with TimedModel(run, timeout=timeout, debug=debug) as model:
         try:
             found |= model.load(rows)
-            timed = model.time(rows, WARM_UP, report)
+            timed = model.singles(rows, WARM_UP, report)
             samples = timed.pop("ms")
             found |= percentiles(np.array(samples)) | timed | {"samples_ms": samples}
             for size in BATCHES:
@@ -323,7 +326,9 @@ def interleave(
     first = contenders[0].run
     for one in contenders:
         if (one.run.spec.fingerprint, one.run.spec.k) != (first.spec.fingerprint, first.spec.k):
-            raise UsageError(f"{one.label} and {contenders[0].label} differ in dataset or slots: their times can't be compared")
+            raise UsageError(
+                f"{one.label} and {contenders[0].label} differ in dataset or slots: their times can't be compared"
+            )
     tell = report or (lambda *at: None)
     rows = prompt_rows(first, requests)
     figures: list[dict[str, Any]] = []
@@ -338,11 +343,11 @@ def interleave(
             tell("loading", len(figures), len(timed), one.label)
             figures.append({"model": one.label, "sampling": one.sampling, "threads": 1} | model.load(rows))
         for model in timed:
-            model.time(rows[:WARM_UP])
+            model.singles(rows[:WARM_UP])
         samples = np.empty((len(timed), requests))
         for i, row in enumerate(rows):
             for m, model in enumerate(timed):
-                event = model.time([row])
+                event = model.singles([row])
                 samples[m, i] = event["ms"][0]
                 figures[m]["peak_rss_mib"], figures[m]["peak_gpu_mib"] = event["peak_rss_mib"], event["peak_gpu_mib"]
             tell("requests", i + 1, requests, "")
@@ -353,9 +358,9 @@ def interleave(
                 figures[m][f"throughput_{size}"] = model.throughput(rows, size)
     ratios = []
     for a, b in combinations(range(len(timed)), 2):
-        row: dict[str, Any] = {"a": contenders[a].label, "b": contenders[b].label}
+        pair: dict[str, Any] = {"a": contenders[a].label, "b": contenders[b].label}
         for p in PERCENTILES:
             ratio, low, high = paired_ratio(samples[a], samples[b], p)
-            row |= {f"p{p}": ratio, f"p{p}_low": low, f"p{p}_high": high}
-        ratios.append(row)
+            pair |= {f"p{p}": ratio, f"p{p}_low": low, f"p{p}_high": high}
+        ratios.append(pair)
     return LatencyReport(first.spec.dataset, requests, machine().model_dump(), figures, ratios, samples)
