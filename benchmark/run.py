@@ -71,6 +71,8 @@ def _run(plan: Plan, runs: Path, folder: Path, report: Report, rerun: bool) -> R
             slates = fitted.model.generate(
                 requests, spec.k, samples=spec.samples, seed=seeded(spec.seed, "sampling"), sampling=None
             )
+    if not isinstance(slates, Slates):
+        raise FaultySlates(f"generate must return Slates, got {type(slates).__name__}")
     slates.check(requests, len(data.dataset.catalog), spec.k, spec.samples)
     write_slates(folder, slates, requests, data.dataset.catalog)
     record = base_record(plan, "done").model_copy(update={"timings": timings, "fit_cached": False})
@@ -105,8 +107,7 @@ def scored(record: Record, data: Data, slates: Slates, folder: Path, report: Rep
         slates, truth, cutoffs=cutoffs_of(data.dataset, spec.k), bertscore=bertscore, deterministic=spec.samples == 1
     )
     scores.per_request.write_parquet(folder / "scores.parquet")
-    asked = data.dataset.part(spec.part).requests
-    asked.select("request", "group", "prompt").write_parquet(folder / "requests.parquet")
+    data.dataset.part(spec.part).requests.write_parquet(folder / "requests.parquet")  # whole: what latency asks again
     metrics = {name: Estimate(**values) for name, values in summarise(scores, truth.groups).items()}
     return record.model_copy(update={"metrics": metrics, "bertscore": bertscore.record if bertscore else None})
 
@@ -131,7 +132,8 @@ def _fitted(plan: Plan, data: Data, runs: Path, folder: Path, report: Report, re
     (folder / "fit.json").unlink()
     head = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     write_text(folder / "model.json", json.dumps(head | {"sampling": plan.spec.sampling}, indent=1))
-    model = cls.load(folder, features=data.features)  # the same vectors, the dataset's prompts already encoded
+    with references_closed():
+        model = cls.load(folder, features=data.features)  # the same vectors, the dataset's prompts already encoded
     return _Fitted(model, fit, cached)
 
 
