@@ -68,8 +68,14 @@ def plain(
     """As one would write it down first."""
     from diffusers import DDIMScheduler
 
-    scheduler = DDIMScheduler(1000, beta_schedule="squaredcos_cap_v2", clip_sample=False, prediction_type="v_prediction",
-                              rescale_betas_zero_snr=True, timestep_spacing="trailing")  # fmt: skip
+    scheduler = DDIMScheduler(
+        1000,
+        beta_schedule="squaredcos_cap_v2",
+        clip_sample=False,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+    )
     scheduler.set_timesteps(steps)
     B = len(x)
     nothing, hidden = context[B:].expand(B, -1, -1), ~mask[B:].expand(B, -1)
