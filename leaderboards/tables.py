@@ -101,6 +101,9 @@ def caption(board: Board) -> list[str]:
         f"failed: {run.record.label} seed {run.spec.seed}: {run.record.state}, {run.record.reason}"
         for run in board.failed
     ]
+    for system in board.systems:
+        reasons = {run.record.latency["failed"] for run in system.runs if "failed" in (run.record.latency or {})}
+        lines += [f"no latency: {reason}" for reason in sorted(reasons)]
     lines += [f"not comparable: {label}: {reason}" for label, reason in dict.fromkeys(board.not_comparable)]
     return lines + [f"NOTE: {notice}" for notice in board.notices]
 
