@@ -84,7 +84,9 @@ class Worker:
             used = _memory(process.pid)
             if self.memory_gib is not None and used > self.memory_gib * GIB:
                 self.stop()
-                return Outcome(None, "failed", f"used {used / GIB:.1f} GiB of memory, more than --memory {self.memory_gib:g}")
+                return Outcome(
+                    None, "failed", f"used {used / GIB:.1f} GiB of memory, more than --memory {self.memory_gib:g}"
+                )
 
     def stop(self) -> None:
         """End the child and all its processes at once."""
@@ -238,7 +240,10 @@ def _reason(error: BaseException) -> tuple[str, str]:
     from .run import Diverged
 
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "failed", f"the disk is full ({error.filename or 'no space left'}): free some space and run the same again"
+        return (
+            "failed",
+            f"the disk is full ({error.filename or 'no space left'}): free some space and run the same again",
+        )
     if isinstance(error, Diverged):
         return "diverged", str(error)
     if isinstance(error, SlateBenchError):

@@ -87,7 +87,13 @@ class Board:
         rows = []
         for system in self.systems:
             rank, best = system.band or (None, None)
-            head = {"label": system.label, "kind": system.kind, "rank": rank, "best_rank": best, "seeds": len(system.seeds)}
+            head = {
+                "label": system.label,
+                "kind": system.kind,
+                "rank": rank,
+                "best_rank": best,
+                "seeds": len(system.seeds),
+            }
             for name, value in system.summary.items():
                 rows.append(head | {"metric": name, **{key: value[key] for key in ("mean", "low", "high", "n")}})
         schema = {"label": pl.String, "kind": pl.String, "rank": pl.Int64, "best_rank": pl.Int64, "seeds": pl.Int64,
@@ -98,7 +104,9 @@ class Board:
     def best(self, metric: str) -> set[str]:
         """Labels of the best systems of a column (floors and ceilings left out: a random slate is always fresh)."""
         better = metric_info(metric).higher_is_better
-        values = {s.label: s.summary[metric]["mean"] for s in self.systems if s.kind == "system" and metric in s.summary}
+        values = {
+            s.label: s.summary[metric]["mean"] for s in self.systems if s.kind == "system" and metric in s.summary
+        }
         known = {label: value for label, value in values.items() if value is not None}
         if better is None or not known:
             return set()
@@ -129,7 +137,9 @@ def build_board(
     """
     of_dataset = [run for run in runs if run.spec.dataset == dataset]
     done = [run for run in of_dataset if run.record.state == "done"]
-    wanted = [run for run in done if run.spec.part == part and budget in (None, run.spec.budget) and k in (None, run.spec.k)]
+    wanted = [
+        run for run in done if run.spec.part == part and budget in (None, run.spec.budget) and k in (None, run.spec.k)
+    ]
     if not wanted:
         known = ", ".join(sorted({run.spec.dataset for run in runs})) or "none"
         raise UsageError(
@@ -163,12 +173,16 @@ def build_board(
     systems.sort(key=lambda system: system.kind == "ceiling")
     notices = list(dict.fromkeys(run.record.notice for run in on_board if run.record.notice))
     spec = on_board[0].spec
-    return Board(dataset, spec.source, spec.fingerprint, part, spec.k, spec.budget, groups, systems, failed, apart, notices)
+    return Board(
+        dataset, spec.source, spec.fingerprint, part, spec.k, spec.budget, groups, systems, failed, apart, notices
+    )
 
 
 def headline_per_request(scores: Sequence[Scores], metric: str = HEADLINE) -> np.ndarray:
     """Value of each request, its mean over samples and seeds [P]."""
-    per_seed = [s.values[metric] if s.values[metric].ndim == 1 else np.nanmean(s.values[metric], axis=1) for s in scores]
+    per_seed = [
+        s.values[metric] if s.values[metric].ndim == 1 else np.nanmean(s.values[metric], axis=1) for s in scores
+    ]
     return np.nanmean(per_seed, axis=0)
 
 
@@ -199,7 +213,12 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     for i, run in enumerate(runs):
         twins = [other for j, other in enumerate(runs) if j != i and labels[j] == run.record.label]
         if twins:
-            mine = {**run.spec.config, **run.spec.sampling, "samples": run.spec.samples, "version": run.spec.versions.model}
+            mine = {
+                **run.spec.config,
+                **run.spec.sampling,
+                "samples": run.spec.samples,
+                "version": run.spec.versions.model,
+            }
             theirs = [
                 {**t.spec.config, **t.spec.sampling, "samples": t.spec.samples, "version": t.spec.versions.model}
                 for t in twins

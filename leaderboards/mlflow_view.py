@@ -175,4 +175,3 @@ def _metrics(run: Run, at: int) -> Iterable[Metric]:
         for step, value in curve:
             if math.isfinite(value):
                 yield Metric(f"fit_{name}", float(value), at, int(step))
-

@@ -97,7 +97,13 @@ def caption(board: Board) -> list[str]:
         "[95 % interval over groups of requests]; * best of its column; rank 3 (1): third, but not separated from the "
         "first (paired test, Holm). random and popularity are floors, ceiling rows know the references."
     ]
-    lines += [f"failed: {run.record.label} seed {run.spec.seed}: {run.record.state}, {run.record.reason}" for run in board.failed]
+    lines += [
+        f"failed: {run.record.label} seed {run.spec.seed}: {run.record.state}, {run.record.reason}"
+        for run in board.failed
+    ]
+    for system in board.systems:
+        reasons = {run.record.latency["failed"] for run in system.runs if "failed" in (run.record.latency or {})}
+        lines += [f"no latency: {reason}" for reason in sorted(reasons)]
     lines += [f"not comparable: {label}: {reason}" for label, reason in dict.fromkeys(board.not_comparable)]
     return lines + [f"NOTE: {notice}" for notice in board.notices]
 
@@ -160,14 +166,18 @@ def as_json(board: Board, metrics: Sequence[str] | None = None) -> str:
             "rank": system.band[0] if system.band else None,
             "best_rank": system.band[1] if system.band else None,
             "seeds": system.seeds,
-            "metrics": {name: dict(value) for name, value in system.summary.items() if wanted is None or name in wanted},
+            "metrics": {
+                name: dict(value) for name, value in system.summary.items() if wanted is None or name in wanted
+            },
             "fit_seconds": system.seconds("fit"),
             "latency": {name: system.latency(name) for name in ("p50_ms", "p95_ms", "p99_ms")},
         }
         for system in board.systems
     ]
-    failed = [{"system": run.record.label, "seed": run.spec.seed, "state": run.record.state, "reason": run.record.reason}
-              for run in board.failed]  # fmt: skip
+    failed = [
+        {"system": run.record.label, "seed": run.spec.seed, "state": run.record.state, "reason": run.record.reason}
+        for run in board.failed
+    ]
     head = {key: getattr(board, key) for key in ("dataset", "source", "fingerprint", "part", "k", "budget", "notices")}
     apart = [{"system": label, "reason": reason} for label, reason in board.not_comparable]
     return json.dumps({**head, "systems": systems, "failed": failed, "not_comparable": apart}, indent=1)

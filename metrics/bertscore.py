@@ -2,8 +2,9 @@
 
 bert-score defines the numbers: its tokenizer call, its model cut after a layer and its embedding code make the token
 vectors. Only its greedy matching is done here, for all pairs of one request in two matrix products, because its own
-pads every pair; `pair_f1` equals a direct call to 1e-5 (tested). Values of another model or layer than the record
-names are not comparable; those of published BERTScores (roberta-large) are not either.
+pads every pair; `pair_f1` equals a direct call for that pair to 1e-5 (tested). In a batch, bert-score's padding puts a
+floor of 0 under each token's best cosine, so that a score hangs on its neighbours: hence a pair at a time.
+Values of another model or layer than the record names are not comparable, nor are published ones (roberta-large).
 """
 
 from __future__ import annotations

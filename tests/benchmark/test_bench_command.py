@@ -58,7 +58,9 @@ def test_a_run_folder_is_complete(first: Any) -> None:
     slates = pl.read_parquet(folder / "slates.parquet")
     assert slates.columns == ["request", "sample", "items"]
     assert slates["items"].list.len().unique().to_list() == [10]
-    assert set(slates["items"].explode().drop_nulls()) <= set(pl.read_parquet(folder / "model" / "catalog.parquet")["id"])
+    assert set(slates["items"].explode().drop_nulls()) <= set(
+        pl.read_parquet(folder / "model" / "catalog.parquet")["id"]
+    )
 
 
 def test_slates_can_be_scored_again_from_the_export_without_our_code(
@@ -212,8 +214,18 @@ def test_kill_and_the_same_command_again(
 
 
 def test_ctrl_c_says_what_is_kept(plugins: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-c", "from slatebench.benchmark.cli import main; main()", *BENCH, "--runs", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        "from slatebench.benchmark.cli import main; main()",
+        *BENCH,
+        "--runs",
+        str(tmp_path),
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert process.stderr is not None
     for line in process.stderr:  # interrupted in the middle of a cell
         if "fit" in line or "generate" in line:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-
 from slatebench.leaderboards.records import Run, folder_in_the_making, read_run, run_folder, write_record
 from slatebench.leaderboards.schema import Estimate, Record, RunSpec, Versions
 
