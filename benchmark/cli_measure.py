@@ -79,12 +79,13 @@ def _print_latency(found: Any) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    table = Table("model", "sampling", "p50 ms [95 %]", "p95 ms [95 %]", "p99 ms", "slates/s, 32", "slates/s, 256",
-                  "cold start", "memory", "passes", header_style="bold")  # fmt: skip
+    console.width = max(console.width, 130)  # a narrow table cuts its figures
+    table = Table("model", "p50 ms [95 %]", "p95 ms [95 %]", "p99 ms", "slates/s at 32", "at 256", "cold start",
+                  "memory", "passes", header_style="bold")  # fmt: skip
     for one in found.models:
         spans = [f"{one[f'p{p}_ms']:.2f} [{one[f'p{p}_low']:.2f}, {one[f'p{p}_high']:.2f}]" for p in (50, 95)]
-        sampling = " ".join(f"{key}={value}" for key, value in one["sampling"].items())
-        table.add_row(one["model"], sampling, *spans, f"{one['p99_ms']:.2f}{' (rough)' if one['p99_rough'] else ''}",
+        label = " ".join([one["model"], *(f"{key}={value}" for key, value in one["sampling"].items())])
+        table.add_row(label, *spans, f"{one['p99_ms']:.2f}{' (rough)' if one['p99_rough'] else ''}",
                       f"{one['throughput_32']:.0f}", f"{one['throughput_256']:.0f}", f"{one['cold_start_s']:.1f} s",
                       f"{one['peak_rss_mib']:.0f} MiB", f"{one['nfe']:g}")  # fmt: skip
     console.print(table)
