@@ -177,7 +177,8 @@ def time_runs(
 
 def _to_be_timed(run: Run, rerun: bool) -> bool:
     of_model = run.record.state == "done" and run.spec.model.split(":")[0] != CEILING
-    return of_model and (rerun or run.record.latency is None) and (run.folder / "model" / "model.json").exists()
+    open_ = run.record.latency is None or "failed" in run.record.latency
+    return of_model and (rerun or open_) and (run.folder / "model" / "model.json").exists()
 
 
 def _time_run(run: Run, rerun: bool, listener: Tell | None, timeout: float | None, debug: bool) -> Run:

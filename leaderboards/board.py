@@ -111,6 +111,8 @@ class Board:
         if better is None or not known:
             return set()
         top = max(known.values()) if better else min(known.values())
+        if len(known) > 1 and len(set(known.values())) == 1:
+            return set()  # a star on every row says nothing
         return {label for label, value in known.items() if value == top}
 
 
@@ -210,19 +212,14 @@ def _difference(run: Run, key: tuple) -> str:
 def _labels(runs: Sequence[Run]) -> list[str]:
     """Labels, made distinct by the settings in which systems of the same label differ."""
     labels = [run.record.label for run in runs]
-    for i, run in enumerate(runs):
-        twins = [other for j, other in enumerate(runs) if j != i and labels[j] == run.record.label]
-        if twins:
-            mine = {
-                **run.spec.config,
-                **run.spec.sampling,
-                "samples": run.spec.samples,
-                "version": run.spec.versions.model,
-            }
-            theirs = [
-                {**t.spec.config, **t.spec.sampling, "samples": t.spec.samples, "version": t.spec.versions.model}
-                for t in twins
-            ]
-            differ = [key for key in mine if any(mine[key] != other.get(key) for other in theirs)]
-            labels[i] += " (" + (", ".join(f"{key}={mine[key]}" for key in differ) or run.spec.hash[:6]) + ")"
-    return labels
+    settings = [
+        {**run.spec.config, **run.spec.sampling, "samples": run.spec.samples, "version": run.spec.versions.model}
+        for run in runs
+    ]
+    found = []
+    for i, (label, mine) in enumerate(zip(labels, settings, strict=True)):
+        twins = [settings[j] for j, other in enumerate(labels) if j != i and other == label]
+        differ = [key for key in mine if any(mine[key] != twin.get(key) for twin in twins)]
+        apart = ", ".join(f"{key}={mine[key]}" for key in differ) or runs[i].spec.hash[:6]
+        found.append(f"{label} ({apart})" if twins else label)
+    return found

@@ -79,7 +79,8 @@ def bootstrap_intervals(
 
     Bias-corrected and accelerated (Efron, 1987; the acceleration from leaving out one group at a time), its tails
     widened by sqrt(G/(G-1)) t_{G-1} / z (Hesterberg, 2015), without which a few dozen groups cover too little.
-    Simulated coverage of 95 % intervals on grouped, zero-inflated scores: 94-96 % from 20 groups on, 90-95 % at 10.
+    Simulated coverage of 95 % intervals on grouped, zero-inflated scores: 94-95 % from 20 groups on, 90-95 % at 10;
+    plain percentiles reach 88-92 % at 20 groups and 85-92 % at 10.
 
     Args:
         values: [n, columns], NaN = null (left out).

@@ -1,8 +1,9 @@
 """Speed and memory of the metrics: 100,000 requests x 10 samples x 10 slots, beside ranx on the same lists.
 
-ranx knows one list per query, so it gets every (request, sample) as a query of its own: 1,000,000 of them, scored in
-parts of 50,000 (its typed structures of all at once need more memory than the rest of the suite). Only its
-`evaluate` is timed, warmed up, on structures built and sorted beforehand; ours is timed from the plain arrays on.
+ranx knows one list per query, so it gets every (request, sample) as a query of its own, in parts of 50,000 queries. It
+scores a query at a time, so its time is linear in them: a quarter of the 1,000,000 is timed and counted four times,
+because building its structures takes minutes. Only its `evaluate` is timed, warmed up, on structures built
+beforehand; ours is timed from the plain arrays on, over all of them.
 """
 
 from __future__ import annotations
@@ -62,11 +63,11 @@ def test_relevance_is_faster_than_ranx(benchmark) -> None:  # type: ignore[no-un
     from ranx import evaluate as ranx_evaluate
 
     slates, truth = make_board(REQUESTS)
-    part = 5_000  # requests, 50,000 queries
+    part, timed = 5_000, REQUESTS // 4  # requests; ten queries each
     metrics = ["ndcg@10", "map@10", "recall@10", "hit_rate@10"]
     seconds, theirs = 0.0, []
     order = [float(SLOTS - i) for i in range(SLOTS)]
-    for first in range(-part, REQUESTS, part):  # the first round warms the compiler up
+    for first in range(-part, timed, part):  # the first round warms the compiler up
         rows = range(max(first, 0), max(first, 0) + part)
         lists = {f"{p}-{s}": slates.items[p, s].tolist() for p in rows for s in range(SAMPLES)}
         right = {p: truth.items[truth.offsets[p] : truth.offsets[p + 1]].tolist() for p in rows}
@@ -77,9 +78,10 @@ def test_relevance_is_faster_than_ranx(benchmark) -> None:  # type: ignore[no-un
         if first >= 0:
             seconds += time.perf_counter() - start
             theirs.append(result)
+    seconds *= REQUESTS / timed
     ours = benchmark.pedantic(evaluate, args=(slates, truth), kwargs={"cutoffs": [10], "only": SECTION_2}, rounds=3)
     for name, other in [("ndcg_at_10", "ndcg@10"), ("recall_at_10", "recall@10"), ("hit_at_10", "hit_rate@10")]:
-        assert ours.values[name].mean() == pytest.approx(np.mean([r[other] for r in theirs]), abs=1e-9)
+        assert ours.values[name][:timed].mean() == pytest.approx(np.mean([r[other] for r in theirs]), abs=1e-9)
     ratio = seconds / benchmark.stats.stats.mean
     benchmark.extra_info |= {"ranx_seconds": seconds, "times_faster_than_ranx": ratio}
     print(
