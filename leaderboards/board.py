@@ -47,9 +47,10 @@ class System:
         """Seeds that were run."""
         return sorted(run.spec.seed for run in self.runs)
 
-    def latency(self, name: str) -> float | None:
-        """A latency figure: the median over the runs that have it, measured on one machine."""
-        found = [run.record.latency[name] for run in self.runs if run.record.latency and name in run.record.latency]
+    def latency(self, name: str, machine: str | None = None) -> float | None:
+        """A latency figure: the median over the runs that have it (timed on `machine`, if that is named)."""
+        timed = [run for run in self.runs if machine in (None, timed_on(run))]
+        found = [value for run in timed if (value := (run.record.latency or {}).get(name)) is not None]
         return float(np.median(found)) if found else None
 
     def seconds(self, phase: str) -> float | None:
@@ -57,6 +58,15 @@ class System:
         found = [_seconds(run, phase) for run in self.runs]
         kept = [value for value in found if value is not None]
         return float(np.mean(kept)) if kept else None
+
+
+def timed_on(run: Run) -> str | None:
+    """The machine on which a run's latency was measured, in words; None where there is no figure."""
+    if not run.record.latency or "p50_ms" not in run.record.latency:
+        return None
+    machine = run.record.latency.get("machine", {})
+    where = [machine.get("cpu"), machine.get("cores") and f"{machine['cores']} cores", machine.get("gpu")]
+    return ", ".join(str(part) for part in where if part) or "unknown machine"
 
 
 def _seconds(run: Run, phase: str) -> float | None:
@@ -80,6 +90,12 @@ class Board:
     failed: list[Run] = field(default_factory=list)
     not_comparable: list[tuple[str, str]] = field(default_factory=list)  # (label, reason)
     notices: list[str] = field(default_factory=list)
+
+    @property
+    def machine(self) -> str | None:
+        """The machine on which most latency figures were measured: those of others stand in no column with them."""
+        counts = Counter(place for system in self.systems for run in system.runs if (place := timed_on(run)))
+        return max(sorted(counts), key=lambda place: counts[place], default=None)
 
     @property
     def frame(self) -> pl.DataFrame:

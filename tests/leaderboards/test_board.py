@@ -111,6 +111,19 @@ def test_latency_and_fit_stand_on_the_board(runs: Make, make_run: Make) -> None:
     assert "12.3 ms" in text and "61 s" in text
 
 
+def test_latencies_of_two_machines_never_share_a_column(runs: Make, make_run: Make) -> None:
+    def record(p50: float, cpu: str) -> dict:
+        return {"latency": {"p50_ms": p50, "p95_ms": 2 * p50, "machine": {"cpu": cpu, "cores": 2, "gpu": None}}}
+
+    for model, p50, cpu in (("here", 11.5, "ours"), ("here-too", 12.5, "ours"), ("there", 3.5, "a faster one")):
+        make_run(scores(0.9), model=model, record=record(p50, cpu))
+    board = build_board(runs(), "toy")
+    assert board.machine == "ours, 2 cores"
+    text = as_markdown(board)
+    assert "11.5 ms" in text and "12.5 ms" in text and "3.5 ms" not in text
+    assert "latency not shown: there was timed on a faster one, 2 cores" in text
+
+
 @pytest.mark.parametrize("width", [40, 80, 100, 200])
 def test_the_table_fits_the_terminal(runs: Make, width: int) -> None:
     import io
