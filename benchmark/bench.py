@@ -140,7 +140,7 @@ def bench(
     if latency:
         from .latency import time_runs
 
-        timing = {"listener": tell, "timeout": timeout, "debug": debug}
+        timing: dict[str, Any] = {"listener": tell, "timeout": timeout, "memory_gib": memory_gib, "debug": debug}
         result.runs = time_runs(result.runs, rerun=rerun, **timing)
         floors_run = time_runs(floors_run, **timing)
     if mlflow:

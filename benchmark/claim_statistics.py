@@ -198,13 +198,13 @@ class LatencyRatio:
     def measure(self, done: Experiment) -> Figure:
         """Time both models now."""
         from .budgets import MEASURING
-        from .latency import P99_FROM, ROUGH_BELOW, Contender, interleave
+        from .latency import P99_FROM, ROUGH_BELOW, Contender, Limits, interleave
 
         enough = P99_FROM if self.percentile == 99 else ROUGH_BELOW
         smoke = done.budget == "smoke"
         runs = [done.runs[role][0] for role in (self.a, self.b)]
         both = [Contender(role, run, run.spec.sampling) for role, run in zip((self.a, self.b), runs, strict=True)]
-        found = interleave(both, MEASURING["smoke"].latency_requests if smoke else enough)
+        found = interleave(both, MEASURING["smoke"].latency_requests if smoke else enough, Limits())
         value, low, high = found.ratio(0, 1, self.percentile)
         details = {f"{one['model']}: p{self.percentile} ms": one[f"p{self.percentile}_ms"] for one in found.models}
         details |= {"requests": found.requests, "sampling": {one["model"]: one["sampling"] for one in found.models}}

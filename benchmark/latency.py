@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,15 @@ def _draws(n: int, seed: int, resamples: int) -> np.ndarray:
 # --- one timed process ---------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Of a timed process: seconds for each step, GiB of memory; whether what it prints is shown."""
+
+    timeout: float | None = None
+    memory_gib: float | None = None
+    debug: bool = False
+
+
 class TimedModel:
     """A run's saved model in a process of its own, with one thread.
 
@@ -97,13 +106,12 @@ class TimedModel:
     """
 
     def __init__(
-        self, run: Run, *, sampling: dict[str, Any] | None = None, requests_of: Run | None = None,
-        timeout: float | None = None, debug: bool = False,
-    ) -> None:  # fmt: skip
-        self.run, self.timeout = run, timeout
+        self, run: Run, limits: Limits, *, sampling: dict[str, Any] | None = None, requests_of: Run | None = None
+    ) -> None:
+        self.run, self.timeout = run, limits.timeout
         self.sampling = run.spec.sampling if sampling is None else sampling
         self.requests = (requests_of or run).folder / "requests.parquet"
-        self.worker = Worker(1, debug=debug, module=f"{__package__}.timed")
+        self.worker = Worker(1, limits.memory_gib, limits.debug, module=f"{__package__}.timed")
 
     def load(self, rows: Sequence[int]) -> dict[str, Any]:
         """Start the process, load the model, make the first slate: cold start seconds, cost."""
@@ -157,12 +165,14 @@ def time_runs(
     rerun: bool = False,
     listener: Tell | None = None,
     timeout: float | None = None,
+    memory_gib: float | None = None,
     debug: bool = False,
 ) -> list[Run]:
     """Time finished runs one after another, each once, and write the figures into their records.
 
     Left as they are: ceilings, cells that did not end well, runs without a saved model, runs with figures (unless
-    `rerun`). A model that fails while it is timed gets its reason into `latency["failed"]`; the run stays done.
+    `rerun`). A model that fails while it is timed gets its reason into `latency["failed"]`; the run stays done, and
+    the next call tries again.
     Several calls at once on the same runs folder wait for each other.
 
     Args:
@@ -170,9 +180,11 @@ def time_runs(
         rerun: measure again.
         listener: told the progress.
         timeout: seconds for each step of a model (default by budget).
+        memory_gib: memory above which a model is stopped.
         debug: show what the models print.
     """
-    return [_time_run(run, rerun, listener, timeout, debug) if _to_be_timed(run, rerun) else run for run in runs]
+    limits = Limits(timeout, memory_gib, debug)
+    return [_time_run(run, rerun, listener, limits) if _to_be_timed(run, rerun) else run for run in runs]
 
 
 def _to_be_timed(run: Run, rerun: bool) -> bool:
@@ -181,7 +193,7 @@ def _to_be_timed(run: Run, rerun: bool) -> bool:
     return of_model and (rerun or open_) and (run.folder / "model" / "model.json").exists()
 
 
-def _time_run(run: Run, rerun: bool, listener: Tell | None, timeout: float | None, debug: bool) -> Run:
+def _time_run(run: Run, rerun: bool, listener: Tell | None, limits: Limits) -> Run:
     spec = run.spec
     cell = Cell(dataset=spec.dataset, model=spec.model, seed=spec.seed, part=spec.part, budget=spec.budget, k=spec.k,
                 overrides=run.record.overrides)  # fmt: skip
@@ -195,21 +207,20 @@ def _time_run(run: Run, rerun: bool, listener: Tell | None, timeout: float | Non
         if not _to_be_timed(run, rerun):  # another process was faster
             return run
         report("latency", 0, 0, "")
-        found = measure(run, MEASURING[spec.budget].latency_requests, report=report,
-                        timeout=timeout or MEASURING[spec.budget].timeout, debug=debug)  # fmt: skip
+        measuring = MEASURING[spec.budget]
+        limits = replace(limits, timeout=limits.timeout or measuring.timeout)
+        found = measure(run, measuring.latency_requests, limits, report)
         record = run.record.model_copy(update={"latency": found})
         write_record(run.folder, record)
     return Run(run.folder, record)
 
 
-def measure(
-    run: Run, requests: int, *, report: Report | None = None, timeout: float | None = None, debug: bool = False
-) -> dict[str, Any]:
+def measure(run: Run, requests: int, limits: Limits, report: Report | None = None) -> dict[str, Any]:
     """All figures of one run's model, alone: see PROTOCOL section 5. A failure stands under `failed`, as its reason."""
     found: dict[str, Any] = {"threads": 1, "machine": machine().model_dump(), "sampling": run.spec.sampling,
                              "load_before": os.getloadavg()[0]}  # fmt: skip
     rows = prompt_rows(run, requests)
-    with TimedModel(run, timeout=timeout, debug=debug) as model:
+    with TimedModel(run, limits) as model:
         try:
             found |= model.load(rows)
             timed = model.singles(rows, WARM_UP, report)
@@ -305,7 +316,7 @@ def latency(
         sampling = resolve(cls, presets, run.spec.budget, wanted).sampling.model_dump()
         contenders.append(Contender(model, run, sampling))
         notes += [f"{model}: {note}" for note in more]
-    found = interleave(contenders, requests, timeout=timeout, report=report, debug=debug)
+    found = interleave(contenders, requests, Limits(timeout=timeout, debug=debug), report)
     found.notes.extend(notes)
     return found
 
@@ -313,10 +324,8 @@ def latency(
 def interleave(
     contenders: Sequence[Contender],
     requests: int,
-    *,
-    timeout: float | None = None,
+    limits: Limits,
     report: Report | None = None,
-    debug: bool = False,
 ) -> LatencyReport:
     """Time fitted runs request by request in turn (A B C A B C ...), over the prompts of the first one.
 
@@ -335,9 +344,7 @@ def interleave(
     figures: list[dict[str, Any]] = []
     with ExitStack() as stack, FileLock(first.folder.parents[2] / ".latency.lock"):
         timed = [
-            stack.enter_context(
-                TimedModel(one.run, sampling=one.sampling, requests_of=first, timeout=timeout, debug=debug)
-            )
+            stack.enter_context(TimedModel(one.run, limits, sampling=one.sampling, requests_of=first))
             for one in contenders
         ]
         for one, model in zip(contenders, timed, strict=True):

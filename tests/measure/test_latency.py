@@ -169,9 +169,16 @@ def test_each_cell_is_timed_once_one_after_another(bed):
     _, runs, events = bed
     order = [model for model, _ in events]
     assert list(dict.fromkeys(order)) == list(MODELS) == [m for i, m in enumerate(order) if i == 0 or order[i - 1] != m]
-    before = {model: (run.folder / "record.json").read_bytes() for model, run in runs.items() if model != "plain"}
-    time_runs([run for model, run in runs.items() if model != "plain"])
-    assert before == {model: (runs[model].folder / "record.json").read_bytes() for model in before}
+    whole = [runs[model] for model in MODELS if not model.startswith("breaks-")]
+    before = [(run.folder / "record.json").read_bytes() for run in whole]
+    time_runs(whole)
+    assert before == [(run.folder / "record.json").read_bytes() for run in whole]
+
+
+def test_a_timing_that_failed_is_tried_again(bed):
+    events = []
+    time_runs([bed[1]["breaks-alone"]], listener=lambda *event: events.append(event))
+    assert events
 
 
 def test_what_did_not_end_well_is_left_alone(bed):
@@ -201,6 +208,29 @@ def test_a_kill_in_between_leaves_a_whole_record_and_the_next_call_measures_it(b
     again = time_runs([left])[0]
     assert again.record.latency["requests"] == 20
     assert read_run(run.folder).record == again.record
+
+
+def test_two_benches_at_once_wait_for_each_other_and_measure_once(bed):
+    run = bed[1]["plain"]
+    write_record(run.folder, run.record.model_copy(update={"latency": None}))
+    code = (
+        "from pathlib import Path; from slatebench.leaderboards.records import read_run;"
+        "from slatebench.benchmark.latency import time_runs;"
+        f"run = read_run(Path({str(run.folder)!r})); print('ready', flush=True); input();"
+        "print(time_runs([run], listener=lambda e, c, d: print('at work'))[0].record.latency['p50_ms'])"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in both:
+        assert process.stdout.readline() == "ready\n"
+    for process in both:  # both have seen the record without figures
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate()[0].splitlines() for process in both]
+    assert said[0][-1] == said[1][-1]
+    assert ["at work" in lines for lines in said].count(True) == 1
 
 
 # --- interleaved ---------------------------------------------------------------------------------------
