@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from slatebench.models.ordering import by_cosine, by_score
 from slatebench.models.overlap import TrainSlates
 from slatebench.models.rounding import hnsw_index, round_to_items
