@@ -27,7 +27,7 @@ from .ordering import Order, by_cosine, by_score
 from .overlap import TrainSlates
 from .prior import RetrievalPrior
 from .prompt2vec import Prompt2Vec
-from .rounding import Rounded, Rounding, round_to_items
+from .rounding import Rounded, Rounding, Search, hnsw_index, round_to_items
 from .slate_latents import LatentSpace, SlateTask, prompt_condition, seed_condition
 from .training import TrainingConfig, checkpoint_file, fit_network, pick_device, seed_of, seeded
 
@@ -123,13 +123,16 @@ class DMSG(SlateModel):
         guidance_rescale: float = Field(0.0, ge=0, le=1, description="pulls the guided output to the plain deviation")
         noise_scale: float = Field(1.0, ge=0, description="of the start noise")
         rounding: Rounding = Field("greedy", description="greedy or assignment")
+        search: Search = Field("exact", description="of the nearest items: exact, or hnsw beyond a million items")
         prior_weight: float = Field(0.0, ge=0, description="of the retrieval prior in the rounding")
         order: Order = Field("prompt", description="of the emitted slate: slot, confidence, prompt or prompt2vec")
 
         @model_validator(mode="after")
-        def _eta_is_of_ddim(self) -> Self:
+        def _options_fit(self) -> Self:
             if self.eta > 0 and self.sampler != "ddim":
                 raise ValueError(f"eta is an option of the sampler ddim, not of {self.sampler}")
+            if self.prior_weight > 0 and self.search != "exact":
+                raise ValueError("prior_weight needs search=exact: the prior scores all items")
             return self
 
     PRESETS: ClassVar = {
@@ -204,7 +207,8 @@ class DMSG(SlateModel):
         self.latents = torch.tensor(self.space(features.items()), device=device)  # [N, d]
         self.directions = torch.nn.functional.normalize(self.latents, dim=-1)
         self.prompt2vec.catalog, self.prompt2vec.features = catalog, features
-        self._prior: RetrievalPrior | None = None
+        self._prior: RetrievalPrior | None = None  # made when first asked for, as the index
+        self._index: Any = None
         ids, lengths = self.train_ids
         index = catalog.index
         self.train_slates = TrainSlates(np.array([index.get(i, -1) for i in ids]), lengths, len(catalog))
@@ -296,7 +300,10 @@ class DMSG(SlateModel):
             bonus = (s.prior_weight * PRIOR_UNIT * prior).repeat_interleave(samples, dim=0)
         seeds = [[i for i in row if 0 <= i < len(self.catalog)] for row in requests["seed_items"].to_list()]
         excluded = [row for row in seeds for _ in range(samples)] if any(seeds) else []
-        return round_to_items(vectors, self.directions, method=s.rounding, bonus=bonus, excluded=excluded)
+        if s.search == "hnsw":
+            self._index = self._index or hnsw_index(self.directions)
+        index = self._index if s.search == "hnsw" else None
+        return round_to_items(vectors, self.directions, method=s.rounding, bonus=bonus, excluded=excluded, index=index)
 
     def _ordered(self, prompts: list[str], items: np.ndarray, scores: np.ndarray, order: Order) -> np.ndarray:
         """The slates as they are emitted."""

@@ -55,8 +55,8 @@ class TrainingConfig(Settings):
     patience: int = Field(0, ge=0, description="checks without improvement before stopping; 0: no checks, to the end")
     precision: Literal["32", "bf16"] = Field("32", description="of training")
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="of training; auto: a GPU where there is one")
-    devices: int = Field(1, gt=0, description="processes of data-parallel training")
-    strategy: str = Field("auto", description="Lightning's strategy, e.g. ddp")
+    devices: int = Field(1, gt=0, description="processes of data-parallel training; more than one: one fit a command")
+    strategy: Literal["auto", "ddp"] = Field("auto", description="Lightning's strategy")
 
 
 def seed_of(seed: int, *names: object) -> int:
@@ -154,6 +154,8 @@ def fit_network(
             if trainer.interrupted:  # Lightning turns Ctrl-C into an exit of its own
                 raise KeyboardInterrupt from None
             raise
+        if trainer.global_rank > 0:  # ddp started the same command once more per device: only the first goes on
+            raise SystemExit(0)
         watch.finish()  # type: ignore[attr-defined]
     return watch.report()  # type: ignore[attr-defined]
 

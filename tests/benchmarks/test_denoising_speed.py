@@ -9,9 +9,10 @@ import time
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+
 from slatebench.models.diffusion import gaussian
 from slatebench.models.nn.transformer import Transformer, key_mask
-from torch import Tensor, nn
 
 K, L, HEADS = 10, 9, 4
 

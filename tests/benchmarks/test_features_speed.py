@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from slatebench.datasets.features import make_features
 from slatebench.models.testing import fixture_dataset
 

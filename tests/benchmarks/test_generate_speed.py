@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from slatebench.datasets.features import Features, make_features
 from slatebench.datasets.schema import SlateDataset, train_data
 from slatebench.models.base import resolve

@@ -15,6 +15,7 @@ import time
 import numpy as np
 import polars as pl
 import pytest
+
 from slatebench.datasets.schema import CATALOG_SCHEMA, REFERENCE_SCHEMA, REQUEST_SCHEMA, Catalog, Part, Slates
 from slatebench.metrics.base import Truth, make_truth
 from slatebench.metrics.evaluate import evaluate

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+
 from slatebench.models.ranking import nearest
 from slatebench.models.rounding import round_to_items
 

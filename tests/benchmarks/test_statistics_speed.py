@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from slatebench.metrics.statistics import bootstrap_intervals, rank_bands
 
 

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from slatebench.datasets.build import build_dataset, into_lists
 from slatebench.datasets.errors import DataError
 from slatebench.datasets.split import connected_groups, grouped_split, hash_order

@@ -9,9 +9,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-import slatebench.datasets.card as card_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import slatebench.datasets.card as card_module
 from slatebench.datasets.card import read_card
 from slatebench.datasets.errors import DataError
 from slatebench.datasets.reading import read_csv, read_json_lines

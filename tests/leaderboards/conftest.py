@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+
 from slatebench.leaderboards.records import Run, folder_in_the_making, read_run, run_folder, write_record
 from slatebench.leaderboards.schema import Estimate, Record, RunSpec, Versions
 

@@ -41,8 +41,12 @@ def runs(make_run: Make, tmp_path: Path) -> Callable[[], list[Any]]:
 def test_order_bands_and_kinds(runs: Make) -> None:
     board = build_board(runs(), "toy")
     assert [(s.label, s.kind) for s in board.systems] == [
-        ("dmsg", "system"), ("dense", "system"), ("bm25", "system"), ("random", "floor"), ("ceiling:reference", "ceiling"),
-    ]  # fmt: skip
+        ("dmsg", "system"),
+        ("dense", "system"),
+        ("bm25", "system"),
+        ("random", "floor"),
+        ("ceiling:reference", "ceiling"),
+    ]
     assert [s.band for s in board.systems] == [(1, 1), (2, 2), (3, 2), (4, 4), None]
 
 
@@ -149,7 +153,9 @@ def test_the_same_figures_in_every_format(runs: Make) -> None:
     assert table["systems"][0]["metrics"]["ndcg_sim_at_10"]["mean"] == mean
     frame = pl.read_csv(as_csv(board).encode())
     assert frame.filter(label="dmsg", metric="ndcg_sim_at_10")["mean"].item() == pytest.approx(mean)
-    assert number(mean, *(board.systems[0].summary["ndcg_sim_at_10"][key] for key in ("low", "high"))) in as_markdown(board)
+    assert number(mean, *(board.systems[0].summary["ndcg_sim_at_10"][key] for key in ("low", "high"))) in as_markdown(
+        board
+    )
 
 
 @pytest.mark.parametrize(

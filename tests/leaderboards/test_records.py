@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from slatebench.datasets.errors import SlateBenchError
 from slatebench.leaderboards.records import BESIDE, find_run, folder_in_the_making, list_runs, read_run, write_text
 from slatebench.leaderboards.schema import RunSpec

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
+
 from slatebench.benchmark import bench, gate
 from slatebench.benchmark.claim_list import CLAIMS
 from slatebench.benchmark.claim_statistics import (
@@ -40,7 +42,6 @@ from slatebench.benchmark.cli import app
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.leaderboards.records import Run, read_run
 from slatebench.models.registry import BUILTIN
-from typer.testing import CliRunner
 
 # --- rules ------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from slatebench.benchmark import bench, latency
 from slatebench.benchmark.latency import paired_ratio, percentiles, time_runs
 from slatebench.datasets.errors import SlateBenchError, UsageError

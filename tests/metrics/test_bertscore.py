@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.datasets.schema import Slates
 from slatebench.metrics.bertscore import SlateBertScore

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from slatebench.datasets.errors import DataError, UsageError
 from slatebench.datasets.schema import Slates
 from slatebench.metrics.base import Scores, Truth, blocks, make_truth, read_scores

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from slatebench.metrics.semantic_ids import concentration, consistency, semantic_id_health
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+
 from slatebench.datasets.errors import UsageError
 from slatebench.metrics.statistics import (
     bootstrap_interval,

@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+
 from slatebench.datasets.errors import UsageError
-from slatebench.datasets.features import features_for_catalog
-from slatebench.datasets.schema import Catalog
+from slatebench.datasets.features import features_for_catalog, make_features
+from slatebench.datasets.schema import Catalog, train_data
 from slatebench.models.base import resolve
 from slatebench.models.diffusion import gaussian
 from slatebench.models.dmsg import DMSG, DenoisingTask, cross_fitted_centres
@@ -202,6 +203,7 @@ def test_any_length_and_every_way_of_sampling(fitted, dataset):
         {"guidance": 1.0},
         {"guidance_rescale": 0.7},
         {"rounding": "assignment", "steps": 2},
+        {"search": "hnsw", "steps": 2},
         {"noise_scale": 0.5},
         {"prior_weight": 2.0},
         {"order": "slot"},
@@ -276,6 +278,17 @@ def test_diagnostics(fitted, dataset):
     assert all((v >= 0).all() and (v <= 1).all() and v.std() > 0 for v in slates.diagnostics.values())
 
 
+def test_word2vec_items_and_text_prompts_need_not_share_a_space(dataset, make_model, tmp_path):
+    card = dataset.card.model_copy(update={"item_vectors": "word2vec"})
+    music = replace(dataset, card=card)
+    features = make_features(music, encoder="hash", cache=tmp_path)
+    model = make_model(presets=["residual"], max_steps=150, learning_rate=4e-3)
+    model.fit(train_data(music, features))
+    assert features.items().shape[1] != features.item_texts().shape[1]
+    requests = music.test.requests
+    assert recall(model.generate(requests, 5), requests, music.test.references) > 0.1  # chance: .02
+
+
 def test_validation_picks_the_weights_and_the_checkpoint_goes_where_the_caller_says(data, make_model, tmp_path):
     model, values = make_model(max_steps=40, check_every=10, patience=2), iter([0.1, 0.3, 0.2, 0.1])
     model.checkpoint_folder = tmp_path / "checkpoints"
@@ -302,6 +315,7 @@ def test_divergence_is_reported(data, make_model):
         (DMSG, {"width": 30}, "not a multiple of heads"),
         (DMSG, {"eta": 0.5, "sampler": "ddpm"}, "option of the sampler ddim"),
         (DMSG, {"steps": 1001}, "1000"),
+        (DMSG, {"search": "hnsw", "prior_weight": 1.0}, "needs search=exact"),
         (DMSG, {"step": 5}, "did you mean 'steps'"),
         (SetRegressor, {"target": "v"}, "x0"),
         (SetRegressor, {"steps": 3}, "unknown setting"),
