@@ -115,6 +115,12 @@ class Result:
     created: str = ""
     notices: list[str] = field(default_factory=list)
 
+    @property
+    def verdict_line(self) -> str:
+        """Verdict, and what a reader must know of it."""
+        barely = " (budget smoke: models barely trained)" if self.budget == "smoke" and self.value is not None else ""
+        return self.verdict + barely + (f": {self.reason}" if self.reason else "")
+
 
 def why_not(claim: Claim) -> str | None:
     """Why a claim can't be run here and now; None if it can."""

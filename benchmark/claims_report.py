@@ -35,7 +35,6 @@ def pair_up(claims: Sequence[Claim], results: Sequence[Result]) -> list[tuple[Cl
 def _cells(claim: Claim, result: Result) -> list[str]:
     ours = "" if result.value is None else f"{result.value:.3f} ({claim.statistic.text})"
     interval = "" if result.low is None or result.high is None else f"[{result.low:.3f}, {result.high:.3f}]"
-    reason = f": {result.reason}" if result.reason else ""
     return [
         f"{claim.id}: {claim.sentence}" + (f" ({claim.note})" if claim.note else ""),
         result.dataset,
@@ -43,7 +42,7 @@ def _cells(claim: Claim, result: Result) -> list[str]:
         ours,
         interval,
         f"{claim.statistic.text} {claim.rule.text}",
-        f"{result.verdict}{reason}",
+        result.verdict_line,
         _where(result),
     ]
 

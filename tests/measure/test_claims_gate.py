@@ -215,6 +215,7 @@ def test_claims_run_end_to_end(bed):
         assert results[id_].verdict == "not run" and words in results[id_].reason, results[id_]
     speed = results["test-speed"]
     assert speed.verdict == "inconclusive" and speed.value > 0 and "too few" in speed.reason
+    assert "budget smoke" in better.verdict_line and "budget smoke" not in results["test-absent"].verdict_line
 
 
 def test_statistics_from_records(bed):
