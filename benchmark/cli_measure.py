@@ -161,18 +161,9 @@ def run(
         if json_:
             print(_json(asdict(result)))
         else:
-            ours = (
-                ""
-                if result.value is None
-                else f" ({result.statistic}: {result.value:.3f}"
-                + (
-                    f" [{result.low:.3f}, {result.high:.3f}]"
-                    if result.low is not None and result.high is not None
-                    else ""
-                )
-                + f", holds if {result.rule})"
-            )
-            print(f"{result.claim}: {result.verdict}{ours}" + (f": {result.reason}" if result.reason else ""))
+            span = "" if result.low is None else f" [{result.low:.3f}, {result.high:.3f}]"
+            ours = "" if result.value is None else f" | {result.statistic} = {result.value:.3f}{span}"
+            print(f"{result.claim}: {result.verdict_line}{ours} | holds if {result.rule}")
     for notice in dict.fromkeys(notice for result in results for notice in result.notices):
         screen.notice(notice)
 

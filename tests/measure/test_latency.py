@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from slatebench.benchmark import bench, latency
+from slatebench.benchmark import bench, latency, timed
 from slatebench.benchmark.latency import paired_ratio, percentiles, time_runs
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.leaderboards.records import read_run, write_record
@@ -290,3 +290,19 @@ def test_paired_ratio_removes_what_hits_both_alike():
     assert 2.9 < low <= value <= high < 3.1
     _, apart_low, apart_high = paired_ratio(a, rng.permutation(b), 50)
     assert apart_high - apart_low > 3 * (high - low)
+
+
+# --- counters ----------------------------------------------------------------------------------------------
+
+
+def test_energy_is_read_where_there_is_a_counter(tmp_path, monkeypatch):
+    monkeypatch.setattr(timed, "POWERCAP", tmp_path)
+    assert timed._energy() == ([], None)
+    for name, used in (("intel-rapl:0", 5_000_000), ("intel-rapl:1", 7_500_000), ("intel-rapl:0:0", 1)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "energy_uj").write_text(f"{used}\n")
+        (tmp_path / name / "max_energy_range_uj").write_text("262143328850\n")
+    readings, counters = timed._energy()
+    assert [joules for joules, _ in readings] == [5.0, 7.5] and counters == "rapl"  # packages, not their parts
+    (tmp_path / "intel-rapl:1" / "energy_uj").unlink()
+    assert len(timed._energy()[0]) == 1
