@@ -28,8 +28,8 @@ def pair(width: int, layers: int) -> tuple[Transformer, nn.TransformerDecoder]:
     for block, theirs in zip(core.blocks, decoder.layers, strict=True):
         state = {}
         for name, attention in (("self_attn", block.self_attention), ("multihead_attn", block.cross_attention)):
-            state[f"{name}.in_proj_weight"] = torch.cat([attention.query.weight, attention.key_value.weight])
-            state[f"{name}.in_proj_bias"] = torch.cat([attention.query.bias, attention.key_value.bias])
+            state[f"{name}.in_proj_weight"] = attention.project.weight
+            state[f"{name}.in_proj_bias"] = attention.project.bias
             state |= {f"{name}.out_proj.{k}": v for k, v in attention.out.state_dict().items()}
         linear = {"linear1": block.feed_forward[0], "linear2": block.feed_forward[3]}
         norms = {"norm1": block.norm_self, "norm2": block.norm_cross, "norm3": block.norm_feed}
