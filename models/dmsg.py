@@ -126,6 +126,7 @@ class DMSG(SlateModel):
         search: Search = Field("exact", description="of the nearest items: exact, or hnsw beyond a million items")
         prior_weight: float = Field(0.0, ge=0, description="of the retrieval prior in the rounding")
         order: Order = Field("prompt", description="of the emitted slate: slot, confidence, prompt or prompt2vec")
+        compile: bool = Field(False, description="torch.compile the network: the first call takes a minute or more")
 
         @model_validator(mode="after")
         def _options_fit(self) -> Self:
@@ -142,7 +143,7 @@ class DMSG(SlateModel):
     }
     BUDGETS: ClassVar = {
         "smoke": {"max_steps": 120, "width": 32, "layers": 1, "latent_dim": 32, "batch_size": 32, "warmup_steps": 10},
-        "standard": {"max_steps": 2000},
+        "standard": {"max_steps": 2000, "patience": 4},
         "paper": {
             "max_steps": 20_000, "width": 512, "layers": 6, "heads": 8, "feedforward": 4, "prompt_layers": 2,
             "batch_size": 256, "learning_rate": 1e-4, "warmup_steps": 1000, "ema": 0.999, "precision": "bf16",
@@ -209,6 +210,7 @@ class DMSG(SlateModel):
         self.prompt2vec.catalog, self.prompt2vec.features = catalog, features
         self._prior: RetrievalPrior | None = None  # made when first asked for, as the index
         self._index: Any = None
+        self._compiled: Any = None
         ids, lengths = self.train_ids
         index = catalog.index
         self.train_slates = TrainSlates(np.array([index.get(i, -1) for i in ids]), lengths, len(catalog))
@@ -257,15 +259,18 @@ class DMSG(SlateModel):
         abar, times = gaussian.schedule(self.config.schedule, T), gaussian.timesteps(T, s.steps, s.spacing)
         condition = self._condition(prompts, requests["seed_items"].to_list(), unconditional=s.guidance != 1)
         prepared = self.network.prepare(condition, torch.tensor(times, device=device)[:, None])
+        if s.compile:
+            self._compiled = self._compiled or torch.compile(self.network, dynamic=True)
+        network = self._compiled if s.compile else self.network
         rows = torch.arange(P, device=device).repeat_interleave(samples)
         if s.guidance == 1:
             prepared = prepared.take(rows)
-            predict = lambda x, i: self.network(x, prepared, i)  # noqa: E731
+            predict = lambda x, i: network(x, prepared, i)  # noqa: E731
         else:  # with and without condition in one batch
             prepared = prepared.take(torch.cat([rows, torch.full_like(rows, P)]))
 
             def predict(x: Tensor, i: int) -> Tensor:
-                conditional, unconditional = self.network(torch.cat([x, x]), prepared, i).chunk(2)
+                conditional, unconditional = network(torch.cat([x, x]), prepared, i).chunk(2)
                 return gaussian.guided(conditional, unconditional, s.guidance, s.guidance_rescale)
 
         x0 = gaussian.sample(
