@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -7,7 +8,7 @@ import polars as pl
 import pytest
 import torch
 
-from slatebench.datasets.errors import UsageError
+from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.datasets.features import features_for_catalog, make_features
 from slatebench.datasets.schema import Catalog, train_data
 from slatebench.models.base import resolve
@@ -303,6 +304,36 @@ def test_validation_picks_the_weights_and_the_checkpoint_goes_where_the_caller_s
     assert report.notes["best_step"] == 20 and [v for _, v in report.curves["valid"]] == [0.1, 0.3, 0.2, 0.1]
     assert np.array_equal(model.generate(data.valid_requests, data.slate_length).items, asked[1])
     assert [p.suffix for p in model.checkpoint_folder.iterdir()] == [".ckpt"]
+
+
+def test_an_interrupted_fit_goes_on_to_the_same_model(data, make_model, tmp_path):
+    values = {"max_steps": 40, "presets": ["residual"], "check_every": 10, "patience": 9}
+    handler, evaluate = signal.getsignal(signal.SIGINT), lambda slates: float(slates.items[0, 0, 0])
+
+    def interrupt(step, total, message=""):
+        if step == 27:
+            raise KeyboardInterrupt
+
+    whole, broken, resumed = (make_model(**values) for _ in range(3))
+    whole.fit(data, seed=4, evaluate=evaluate)
+    broken.checkpoint_folder = resumed.checkpoint_folder = tmp_path
+    with pytest.raises(KeyboardInterrupt):
+        broken.fit(data, seed=4, evaluate=evaluate, progress=interrupt)
+    assert signal.getsignal(signal.SIGINT) is handler
+    other_seed = make_model(**values)
+    other_seed.checkpoint_folder = tmp_path
+    assert other_seed.fit(data, seed=5).notes["resumed_at_step"] == 0  # not this fit's checkpoint
+    assert resumed.fit(data, seed=4, evaluate=evaluate).notes["resumed_at_step"] == 25
+    expected = whole.arrays()
+    assert all(np.array_equal(expected[name], array) for name, array in resumed.arrays().items())
+
+
+def test_an_error_in_the_evaluation_comes_through(data, make_model):
+    def evaluate(slates):
+        raise SlateBenchError("no such metric")
+
+    with pytest.raises(SlateBenchError, match="no such metric"):
+        make_model(max_steps=4, check_every=2, patience=1).fit(data, evaluate=evaluate)
 
 
 def test_divergence_is_reported(data, make_model):
