@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 def sinusoids(t: Tensor, width: int, period: float = 10_000.0) -> Tensor:
     """Sines and cosines [..., width] of `t` [...] at geometrically falling frequencies (1706.03762, DDPM)."""
-    half = width // 2
-    frequencies = torch.exp(-math.log(period) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
-    angles = t.float()[..., None] * frequencies
+    t, half = t if t.is_floating_point() else t.float(), width // 2
+    frequencies = torch.exp(-math.log(period) * torch.arange(half, device=t.device, dtype=t.dtype) / half)
+    angles = t[..., None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 

@@ -22,13 +22,16 @@ class FeedForward(nn.Sequential):
 
 
 class Attention(nn.Module):
-    """Multi-head attention. Keys and values are made apart, so that a caller can keep them."""
+    """Multi-head attention. Keys and values are made apart, so that a caller can keep them.
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+    No dropout of attention weights: it would cost the fast kernel; the blocks drop out on their residuals.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of heads {heads}")
-        self.heads, self.dropout = heads, dropout
+        self.heads = heads
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
@@ -52,8 +55,7 @@ class Attention(nn.Module):
         if causal and not simple and L > 1:  # a single query sees all keys
             past = torch.ones(L, M, dtype=torch.bool, device=x.device).tril(M - L)
             mask = past if mask is None else mask & past
-        dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=simple)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=simple)
         return self.out(y.transpose(1, 2).flatten(2))
 
 
@@ -62,9 +64,9 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, factor: int = 4, dropout: float = 0.0, cross: bool = False) -> None:
         super().__init__()
-        self.norm_self, self.self_attention = nn.LayerNorm(width), Attention(width, heads, dropout)
+        self.norm_self, self.self_attention = nn.LayerNorm(width), Attention(width, heads)
         if cross:
-            self.norm_cross, self.cross_attention = nn.LayerNorm(width), Attention(width, heads, dropout)
+            self.norm_cross, self.cross_attention = nn.LayerNorm(width), Attention(width, heads)
         self.norm_feed, self.feed_forward = nn.LayerNorm(width), FeedForward(width, factor, dropout)
         self.dropout = nn.Dropout(dropout)
 
