@@ -30,6 +30,7 @@ BUILTIN: dict[str, Builtin] = {
     "hybrid": Builtin("hybrid", "Hybrid", "z-scored dense + .25 BM25: the retrieval prior alone"),
     "dmsg": Builtin("dmsg", "DMSG", "diffusion over a slate's item vectors"),
     "set-regressor": Builtin("set_regressor", "SetRegressor", "DMSG's network in one step: a control"),
+    "trie-prior": Builtin("trie_prior", "TriePriorModel", "retrieval factorised along semantic ids: their prior alone"),
 }
 
 

@@ -117,7 +117,7 @@ class Trie:
 
     def log_probs(
         self, level: int, nodes: Tensor, logits: Tensor | None, prior: TriePrior | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         """Log-probabilities of the children of `nodes` [R, B], a softmax over the codes that exist there.
 
         Args:
@@ -127,17 +127,22 @@ class Trie:
             prior: added to the logits.
 
         Returns:
-            Log-probabilities [R, B, C] (-inf where there is no child), the children, which of them are real.
+            Log-probabilities [R, B, C] (-inf where there is no child) and the children.
         """
+        if level == 0:  # all nodes are the root: its children are no run to look up
+            kids = torch.arange(len(self.code[1]), device=nodes.device).expand(*nodes.shape, -1)
+            total = kids.new_zeros(kids.shape, dtype=torch.float32) if logits is None else logits[..., self.code[1]]
+            if prior is not None:
+                total = total + prior.first_logits()
+            return total.log_softmax(-1), kids
         kids, real = self.children(level, nodes)
-        total = torch.zeros(kids.shape, device=nodes.device)
-        if logits is not None:
-            total = logits.gather(-1, self.code[level + 1][kids]) if level else logits[..., self.code[1]]
+        code = self.code[level + 1][kids]
+        total = torch.zeros(kids.shape, device=nodes.device) if logits is None else logits.gather(-1, code)
         if level == self.levels:
-            total = total - DIGIT_STEP * self.code[level + 1][kids]
+            total = total - DIGIT_STEP * code
         if prior is not None:
             total = total + prior.logits(level, nodes, kids)
-        return total.masked_fill(~real, -torch.inf).log_softmax(-1), kids, real
+        return total.masked_fill(~real, -torch.inf).log_softmax(-1), kids
 
 
 @dataclass
@@ -174,6 +179,10 @@ class TriePrior:
     def take(self, rows: Tensor) -> TriePrior:
         """The same for rows that ask with these prompts."""
         return TriePrior(self.mass, self.rows[rows], self.scales)
+
+    def first_logits(self) -> Tensor:
+        """What the prior adds to the logits of the root's children [R, 1, C]."""
+        return ((self.mass[1] - self.mass[0])[self.rows] * self.scales[0])[:, None]
 
     def logits(self, level: int, nodes: Tensor, kids: Tensor) -> Tensor:
         """What the prior adds to the logits of children [R, B, C] of `nodes` [R, B]."""
@@ -215,7 +224,7 @@ def advance(
     Returns:
         Beams of the next level [R, W], the beam each comes from [R, W], and the rows whose best child is exhausted [R].
     """
-    log_probs, kids, _ = trie.log_probs(level, beams.nodes, logits, prior)
+    log_probs, kids = trie.log_probs(level, beams.nodes, logits, prior)
     R, B, C = kids.shape
     total = beams.scores[..., None] + log_probs
     free = torch.cat([total, total.new_empty(R, B, 1)], dim=2)  # a last column that takes what is no child
