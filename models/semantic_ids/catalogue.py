@@ -25,6 +25,7 @@ class IdCatalogue:
         tokenizer: what gives ids to new items; None where items are their own ids.
         trie: over all items.
         texts: text vectors of the items, for the prior [N, d].
+        vectors: of the items, for seed items [N, d'].
     """
 
     catalog: Catalog
@@ -36,6 +37,7 @@ class IdCatalogue:
     def __post_init__(self) -> None:
         self.trie = Trie.build(self.codes, self.catalog.by_popularity).to(self.device)
         self.texts = torch.tensor(self.features.item_texts(), device=self.device)
+        self.vectors = torch.tensor(self.features.items(), device=self.device)
         self._retrieval: RetrievalPrior | None = None
 
     @classmethod
