@@ -23,6 +23,8 @@ from .semantic_ids.search import best_code_is_missing, item_beam, pick
 from .semantic_ids.trie import Beams, TriePrior, advance
 from .slate_decoder import Decoded, DecoderConfig, DecoderSampling, SlateDecoder, SlateNetwork
 
+SLOT_STEP = 1e-3  # by which a slot counts less than the one before in a beam over slates: of equal sets, best first
+
 # --- the network ----------------------------------------------------------------------------------------------
 
 
@@ -101,8 +103,8 @@ class S2S(SlateDecoder):
     PRESETS: ClassVar = {
         "sids": {"units": "sids"},
         "prior": {"prior": True, "max_steps": 150},
-        "slate-beam": {"search": "slate"},
-        "sampled": {"temperature": 1.0, "beam": 20},
+        "slate-beam": {"search": "slate", "temperature": 0.0},
+        "sampled": {"temperature": 1.0, "beam": 20, "search": "item"},
         "large": {"width": 256, "layers": 6, "learning_rate": 7e-4},
     }
     BUDGETS: ClassVar = {
@@ -164,7 +166,7 @@ class S2S(SlateDecoder):
                 trie.exhausted(used),
                 torch.arange(beams.nodes.shape[1], device=used.device).expand_as(beams.nodes),
             )
-            start = beams.scores
+            start, weight = beams.scores, 1 - SLOT_STEP * min(slot, 100)
             beams = Beams(torch.zeros_like(beams.nodes), start)
             source = origin
             hit = missing = torch.zeros(R, dtype=torch.bool)
@@ -175,7 +177,7 @@ class S2S(SlateDecoder):
                     if prior is None:
                         missing = missing | best_code_is_missing(trie, level, beams.nodes[:, 0], logits[:, 0]).cpu()
                 now = gone[level + 1].gather(1, origin[..., None].expand(-1, -1, used.shape[2]))
-                beams, source, repeat = advance(trie, level, beams, logits, s.beam, now, prior)
+                beams, source, repeat = advance(trie, level, beams, logits, s.beam, now, prior, weight)
                 origin, hit = origin.gather(1, source), hit | repeat.cpu()
                 if level < trie.levels:
                     before = self.network.units.embed(trie.code[level + 1][beams.nodes], level)

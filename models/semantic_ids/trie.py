@@ -208,7 +208,14 @@ class Beams:
 
 
 def advance(
-    trie: Trie, level: int, beams: Beams, logits: Tensor | None, width: int, used: Tensor, prior: TriePrior | None
+    trie: Trie,
+    level: int,
+    beams: Beams,
+    logits: Tensor | None,
+    width: int,
+    used: Tensor,
+    prior: TriePrior | None,
+    weight: float = 1.0,
 ) -> tuple[Beams, Tensor, Tensor]:
     """The `width` best children of all beams, none of them exhausted.
 
@@ -220,13 +227,14 @@ def advance(
         width: beams wanted; fewer where there are fewer children.
         used: exhausted nodes of the next level [R, B or 1, m], -1 = none: see `Trie.exhausted`.
         prior: of the rows.
+        weight: of the new log-probabilities.
 
     Returns:
         Beams of the next level [R, W], the beam each comes from [R, W], and the rows whose best child is exhausted [R].
     """
     log_probs, kids = trie.log_probs(level, beams.nodes, logits, prior)
     R, B, C = kids.shape
-    total = beams.scores[..., None] + log_probs
+    total = beams.scores[..., None] + (log_probs if weight == 1 else weight * log_probs)
     free = torch.cat([total, total.new_empty(R, B, 1)], dim=2)  # a last column that takes what is no child
     mine = (trie.parent[level + 1][used.clamp(min=0)] == beams.nodes[..., None]) & (used >= 0)  # [R, B, m]
     column = torch.where(mine, used - trie.first[level][beams.nodes][..., None], C)
