@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .bench import BenchResult as BenchResult
     from .bench import bench as bench
+    from .claims import run_claims as run_claims
     from .compare import compare as compare
+    from .gate import gate as gate
     from .generate import generate as generate
     from .latency import latency as latency
     from .rescore import rescore as rescore
@@ -24,6 +26,8 @@ _WHERE = {
     "bench": "bench",
     "BenchResult": "bench",
     "compare": "compare",
+    "gate": "gate",
+    "run_claims": "claims",
     "generate": "generate",
     "latency": "latency",
     "rescore": "rescore",

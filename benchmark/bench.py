@@ -48,7 +48,12 @@ class BenchResult:
         """One row per run and metric: dataset, model, seed, state, metric, mean, low, high, n."""
         rows = []
         for run in self.runs:
-            key = {"dataset": run.spec.dataset, "model": run.record.label, "seed": run.spec.seed, "state": run.record.state}
+            key = {
+                "dataset": run.spec.dataset,
+                "model": run.record.label,
+                "seed": run.spec.seed,
+                "state": run.record.state,
+            }
             rows += [key | {"metric": name} | value.model_dump() for name, value in run.record.metrics.items()]
         schema = {"dataset": pl.String, "model": pl.String, "seed": pl.Int64, "state": pl.String, "metric": pl.String,
                   "mean": pl.Float64, "low": pl.Float64, "high": pl.Float64, "n": pl.Int64}  # fmt: skip
@@ -135,7 +140,7 @@ def bench(
     if latency:
         from .latency import time_runs
 
-        timing = {"listener": tell, "timeout": timeout, "debug": debug}
+        timing: dict[str, Any] = {"listener": tell, "timeout": timeout, "memory_gib": memory_gib, "debug": debug}
         result.runs = time_runs(result.runs, rerun=rerun, **timing)
         floors_run = time_runs(floors_run, **timing)
     if mlflow:

@@ -116,7 +116,7 @@ def plan(cell: Cell) -> Plan:
     """
     data = load_data(cell)
     dataset, measuring = data.dataset, MEASURING[cell.budget]
-    k = cell.k or min(dataset.slate_length, len(dataset.catalog))
+    k = min(dataset.slate_length, len(dataset.catalog)) if cell.k is None else cell.k
     if not 1 <= k <= len(dataset.catalog):
         raise UsageError(f"k={k}: choose 1 to {len(dataset.catalog)}, the size of the catalogue of {dataset.name}")
     if cell.samples is not None and cell.samples < 1:

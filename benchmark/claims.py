@@ -9,25 +9,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
-
-import numpy as np
-import polars as pl
+from typing import Any, Literal
 
 from ..datasets.errors import SlateBenchError, UsageError, unknown_name
 from ..leaderboards.records import Run, runs_folder, write_text
 from ..leaderboards.schema import Budget
-from ..metrics.base import read_scores
-from ..metrics.statistics import group_codes
+from .claim_statistics import Experiment, Figure, Statistic
 from .machine import machine
 
 Verdict = Literal["held", "not held", "inconclusive", "not run"]
-RESAMPLES = 10_000
-MIN_SEEDS = 3  # for an interval over fits
 
 
 # --- what a claim is made of --------------------------------------------------------------------------
@@ -40,30 +34,6 @@ class System:
     model: str
     settings: dict[str, Any] = field(default_factory=dict)
     encoder: str | None = None
-
-
-@dataclass(frozen=True)
-class Figure:
-    """What a statistic found: value with its 95 % interval (None where there is no honest one, and why)."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    details: dict[str, Any] = field(default_factory=dict)
-    why_no_interval: str | None = None
-
-
-class Statistic(Protocol):
-    """From an experiment to one figure."""
-
-    @property
-    def text(self) -> str:
-        """The statistic in words."""
-        ...
-
-    def measure(self, done: Experiment) -> Figure:
-        """The figure."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -121,216 +91,12 @@ class Claim:
     missing: str | None = None
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """The finished runs of a claim's systems, by role and seed."""
-
-    runs: dict[str, list[Run]]
-    budget: Budget
-    folder: Path
-
-    def means(self, role: str, metric: str) -> np.ndarray:
-        """Values of a metric per request and sample [P, S], the mean over seeds; [P, 1] for metrics per request.
-
-        Raises:
-            SlateBenchError: the runs have no such metric.
-        """
-        per_seed = []
-        for run in self.runs[role]:
-            values = read_scores(run.scores, {}).values
-            if metric not in values:
-                raise SlateBenchError(f"{run.record.label} has no {metric} (budget {self.budget})")
-            per_seed.append(values[metric].reshape(len(values[metric]), -1))
-        return np.nanmean(np.stack(per_seed), axis=0)
-
-    def groups(self) -> list[str]:
-        """The group of each request."""
-        first = next(iter(self.runs.values()))[0]
-        return pl.read_parquet(first.folder / "requests.parquet", columns=["group"])["group"].to_list()
-
-
-# --- statistics ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Term:
-    """The mean of a metric over a system's requests; `half` takes the first or second half of the samples only."""
-
-    role: str
-    metric: str
-    half: Literal["first", "second"] | None = None
-
-    def per_request(self, done: Experiment) -> np.ndarray:
-        """The term's value of each request [P], NaN where it has none."""
-        values = done.means(self.role, self.metric)
-        if self.half is not None:
-            middle = values.shape[1] // 2
-            if middle == 0:
-                raise SlateBenchError(f"{self.role}: one sample has no halves; ask for more samples")
-            values = values[:, :middle] if self.half == "first" else values[:, middle:]
-        there = np.isfinite(values)
-        return np.where(there.any(1), np.where(there, values, 0).sum(1) / np.maximum(there.sum(1), 1), np.nan)
-
-
-@dataclass(frozen=True)
-class OfMeans:
-    """A figure computed from means of metrics, with a paired interval over groups of requests.
-
-    `combine` takes means [..., terms] and gives [...]; requests that have no value in some term are left out.
-    """
-
-    terms: tuple[Term, ...]
-    combine: Callable[[np.ndarray], np.ndarray]
-    text: str
-
-    def measure(self, done: Experiment) -> Figure:
-        """The figure with its percentile bootstrap interval."""
-        values = np.stack([term.per_request(done) for term in self.terms], axis=1)  # [P, terms]
-        kept = np.isfinite(values).all(1)
-        if not kept.any():
-            raise SlateBenchError("no request has a value in every term")
-        values, groups = values[kept], [g for g, keep in zip(done.groups(), kept, strict=True) if keep]
-        value, low, high = combined_interval(values, groups, self.combine)
-        details = {f"{t.role}: {t.metric}" + (f", {t.half} half" if t.half else ""): float(mean)
-                   for t, mean in zip(self.terms, values.mean(0), strict=True)}  # fmt: skip
-        return Figure(value, low, high, details)
-
-
-def combined_interval(
-    values: np.ndarray, groups: Sequence[str], combine: Callable[[np.ndarray], np.ndarray], seed: int = 0
-) -> tuple[float, float | None, float | None]:
-    """`combine` of the column means of `values` [n, terms] and its 95 % interval over resampled groups."""
-    codes = group_codes(groups, len(values))
-    G = int(codes.max()) + 1
-    sums, sizes = np.zeros((G, values.shape[1])), np.bincount(codes, minlength=G).astype(float)
-    np.add.at(sums, codes, values)
-    value = float(combine(values.mean(0)))
-    if G < 2:
-        return value, None, None
-    rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(RESAMPLES // 500):
-        weight = rng.multinomial(G, np.full(G, 1 / G), size=500).astype(float)  # [500, G]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found.append(combine((weight @ sums) / (weight @ sizes)[:, None]))
-    low, high = np.quantile(np.concatenate(found), [0.025, 0.975])
-    return value, float(low), float(high)
-
-
-def level(role: str, metric: str) -> OfMeans:
-    """The mean of a metric."""
-    return OfMeans((Term(role, metric),), lambda m: m[..., 0], f"{metric} of {role}")
-
-
-def ratio(metric: str, a: str, b: str) -> OfMeans:
-    """Mean of a metric of `a` over that of `b`."""
-    return OfMeans((Term(a, metric), Term(b, metric)), lambda m: m[..., 0] / m[..., 1], f"{metric}: {a} / {b}")
-
-
-def difference(metric: str, a: str, b: str) -> OfMeans:
-    """Mean of a metric of `a` minus that of `b`."""
-    return OfMeans((Term(a, metric), Term(b, metric)), lambda m: m[..., 0] - m[..., 1], f"{metric}: {a} - {b}")
-
-
-def flatness(role: str, metric: str) -> OfMeans:
-    """Quality over repeated samples: second half of the samples over the first half (1 = flat)."""
-    terms = (Term(role, metric, "second"), Term(role, metric, "first"))
-    return OfMeans(terms, lambda m: m[..., 0] / m[..., 1], f"{metric} of {role}: later / earlier samples")
-
-
-def smallest_rise(metric: str, roles: Sequence[str]) -> OfMeans:
-    """The smallest step of a metric along an axis (sizes, steps): above 0 = it grows at every step."""
-    terms = tuple(Term(role, metric) for role in roles)
-    return OfMeans(terms, lambda m: np.diff(m, axis=-1).min(-1), f"{metric}: smallest rise over {' < '.join(roles)}")
-
-
-def gap_growth(small: str, large: str, a: str, b: str) -> OfMeans:
-    """Lead of `a` over `b` in metric `large` minus that in metric `small` (e.g. recall at a larger and a smaller K)."""
-    terms = (Term(a, large), Term(b, large), Term(a, small), Term(b, small))
-    text = f"({large} {a} - {b}) - ({small} {a} - {b})"
-    return OfMeans(terms, lambda m: (m[..., 0] - m[..., 1]) - (m[..., 2] - m[..., 3]), text)
-
-
-def ratio_growth(metric: str, a_now: str, b_now: str, a_before: str, b_before: str) -> OfMeans:
-    """The ratio of two systems in one condition over the same ratio in another (e.g. on less training data)."""
-    terms = tuple(Term(role, metric) for role in (a_now, b_now, a_before, b_before))
-    text = f"{metric}: ({a_now} / {b_now}) / ({a_before} / {b_before})"
-    return OfMeans(terms, lambda m: (m[..., 0] / m[..., 1]) / (m[..., 2] / m[..., 3]), text)
-
-
-@dataclass(frozen=True)
-class LatencyRatio:
-    """Latency percentile of `a` over that of `b`, interleaved on this machine, paired by request.
-
-    p99 takes 1,000 requests, others 200; at budget smoke 20, and then no interval is claimed.
-    """
-
-    a: str
-    b: str
-    percentile: int = 50
-
-    @property
-    def text(self) -> str:
-        """In words."""
-        return f"p{self.percentile} latency: {self.a} / {self.b}"
-
-    def measure(self, done: Experiment) -> Figure:
-        """Time both models now."""
-        from .budgets import MEASURING
-        from .latency import P99_FROM, ROUGH_BELOW, Contender, interleave
-
-        enough = P99_FROM if self.percentile == 99 else ROUGH_BELOW
-        smoke = done.budget == "smoke"
-        runs = [done.runs[role][0] for role in (self.a, self.b)]
-        both = [Contender(role, run, run.spec.sampling) for role, run in zip((self.a, self.b), runs, strict=True)]
-        found = interleave(both, MEASURING["smoke"].latency_requests if smoke else enough)
-        value, low, high = found.ratio(0, 1, self.percentile)
-        details = {f"{one['model']}: p{self.percentile} ms": one[f"p{self.percentile}_ms"] for one in found.models}
-        details |= {"requests": found.requests, "sampling": {one["model"]: one["sampling"] for one in found.models}}
-        if smoke:
-            return Figure(value, None, None, details, f"{found.requests} requests are too few: use budget standard")
-        return Figure(value, low, high, details)
-
-
-@dataclass(frozen=True)
-class Health:
-    """A figure that the fit reports (semantic-id health): `a` minus `b`, with a t interval over fits of several seeds."""
-
-    name: str
-    a: str
-    b: str
-
-    @property
-    def text(self) -> str:
-        """In words."""
-        return f"{self.name}: {self.a} - {self.b}"
-
-    def measure(self, done: Experiment) -> Figure:
-        """From the records alone."""
-        from scipy import stats
-
-        per_role = []
-        for role in (self.a, self.b):
-            found = {run.spec.seed: run.record.fit.get("health", {}).get(self.name) for run in done.runs[role]}
-            if any(value is None for value in found.values()):
-                raise SlateBenchError(f"{role} reports no {self.name}")
-            per_role.append(found)
-        seeds = sorted(per_role[0].keys() & per_role[1].keys())
-        gaps = np.array([per_role[0][seed] - per_role[1][seed] for seed in seeds])
-        details = {f"{role}: {self.name}": float(np.mean(list(found.values())))
-                   for role, found in zip((self.a, self.b), per_role, strict=True)}  # fmt: skip
-        if len(seeds) < MIN_SEEDS:
-            return Figure(float(gaps.mean()), None, None, details, f"{len(seeds)} seed(s): add --seeds 0,1,2")
-        half = stats.t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / math.sqrt(len(gaps))
-        return Figure(float(gaps.mean()), float(gaps.mean() - half), float(gaps.mean() + half), details)
-
-
 # --- running -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a claim on a dataset; `reason` says why it was not run, or why it is inconclusive without interval."""
+    """What came of a claim on a dataset; `reason`: why it was not run, or why it has no interval."""
 
     claim: str
     dataset: str
@@ -348,6 +114,12 @@ class Result:
     machine: dict[str, Any] | None = None
     created: str = ""
     notices: list[str] = field(default_factory=list)
+
+    @property
+    def verdict_line(self) -> str:
+        """Verdict, and what a reader must know of it."""
+        barely = " (budget smoke: models barely trained)" if self.budget == "smoke" and self.value is not None else ""
+        return self.verdict + barely + (f": {self.reason}" if self.reason else "")
 
 
 def why_not(claim: Claim) -> str | None:
@@ -400,7 +172,9 @@ def run_claims(
         if reason is None:
             result = _run_claim(claim, dataset, found.name, budget, seeds, source, folder, mlflow, listener)
         else:
-            result = Result(claim.id, found.name, "not run", reason, rule=claim.rule.text, statistic=claim.statistic.text)
+            result = Result(
+                claim.id, found.name, "not run", reason, rule=claim.rule.text, statistic=claim.statistic.text
+            )
         write_result(result, folder)
         results.append(result)
     return results
@@ -413,21 +187,25 @@ def _run_claim(
     from .bench import bench
 
     head: dict[str, Any] = {
-        "claim": claim.id, "dataset": actual, "rule": claim.rule.text, "statistic": claim.statistic.text, "budget": budget,
-        "seeds": list(seeds), "machine": machine().model_dump(), "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "claim": claim.id, "dataset": actual, "rule": claim.rule.text, "statistic": claim.statistic.text,
+        "budget": budget, "seeds": list(seeds), "machine": machine().model_dump(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
     by_role: dict[str, list[Run]] = {}
     notices: list[str] = []
     try:
         for role, system in claim.systems.items():
             done = bench(
-                system.model, dataset, seeds=seeds, budget=budget, source=source, overrides=system.settings, runs=folder,
-                encoder=system.encoder, samples=claim.samples, latency=False, mlflow=mlflow, listener=listener,
+                system.model, dataset, seeds=seeds, budget=budget, source=source, overrides=system.settings,
+                runs=folder, encoder=system.encoder, samples=claim.samples, latency=False, mlflow=mlflow,
+                listener=listener,
             )  # fmt: skip
             notices += [notice for notice in done.notices if notice not in notices]
             for run in done.runs:
                 if run.record.state != "done":
-                    raise SlateBenchError(f"{run.record.label} seed {run.spec.seed}: {run.record.state}, {run.record.reason}")
+                    raise SlateBenchError(
+                        f"{run.record.label} seed {run.spec.seed}: {run.record.state}, {run.record.reason}"
+                    )
             by_role[role] = done.runs
         figure = claim.statistic.measure(Experiment(by_role, budget, folder))
     except SlateBenchError as error:
@@ -469,7 +247,7 @@ def write_result(result: Result, folder: Path) -> None:
     if result.verdict == "not run" and path.exists() and _read(path).verdict != "not run":
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(_finite(asdict(result)), indent=1))
+    write_text(path, json.dumps(finite(asdict(result)), indent=1))
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -484,10 +262,10 @@ def _read(path: Path) -> Result:
         raise SlateBenchError(f"{path}: damaged result ({error}); delete it and run the claim again") from error
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON knows neither NaN nor infinity."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    return [_finite(inner) for inner in value] if isinstance(value, list) else value
+        return {key: finite(inner) for key, inner in value.items()}
+    return [finite(inner) for inner in value] if isinstance(value, list) else value

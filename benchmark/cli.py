@@ -13,9 +13,20 @@ import typer
 from ..datasets.errors import SlateBenchError, UsageError
 from .cli_data import datasets_app
 from .cli_leaderboard import leaderboard_app
+from .cli_measure import add_commands
 from .cli_models import models_app
-from .options import (BudgetOption, DatasetOption, DebugOption, JsonOption, PartOption, RunsOption, SetOption,
-                      SourceOption, parse_seeds, parse_set)  # fmt: skip
+from .options import (
+    BudgetOption,
+    DatasetOption,
+    DebugOption,
+    JsonOption,
+    PartOption,
+    RunsOption,
+    SetOption,
+    SourceOption,
+    parse_seeds,
+    parse_set,
+)
 
 app = typer.Typer(
     name="slatebench",
@@ -29,6 +40,7 @@ app = typer.Typer(
 app.add_typer(datasets_app, name="datasets")
 app.add_typer(models_app, name="models")
 app.add_typer(leaderboard_app, name="leaderboard")
+add_commands(app)
 
 
 @app.command(
@@ -46,7 +58,9 @@ def bench(
     k: Annotated[int | None, typer.Option("-k", help="Slots of a slate (default: the dataset's).")] = None,
     samples: Annotated[int | None, typer.Option(help="Samples per request of a stochastic model.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Text encoder: minilm or a sentence-transformers name.")] = None,
-    bertscore: Annotated[str | None, typer.Option(help="Model of BERTScore (default: minilm from standard on).")] = None,
+    bertscore: Annotated[
+        str | None, typer.Option(help="Model of BERTScore (default: minilm from standard on).")
+    ] = None,
     set_: SetOption = None,
     rerun: Annotated[bool, typer.Option(help="Run again even where a finished record exists.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which a cell is stopped.")] = None,
@@ -63,10 +77,26 @@ def bench(
     screen = Screen()
     with screen:
         result = run_bench(
-            models, dataset, seeds=parse_seeds(seeds), part=part, budget=budget, source=source, split_seed=split_seed,
-            k=k, samples=samples, encoder=encoder, bertscore=bertscore, overrides=parse_set(set_), runs=runs, rerun=rerun,
-            timeout=timeout, memory_gib=memory, latency=latency, listener=screen, debug=debug,
-        )  # fmt: skip
+            models,
+            dataset,
+            seeds=parse_seeds(seeds),
+            part=part,
+            budget=budget,
+            source=source,
+            split_seed=split_seed,
+            k=k,
+            samples=samples,
+            encoder=encoder,
+            bertscore=bertscore,
+            overrides=parse_set(set_),
+            runs=runs,
+            rerun=rerun,
+            timeout=timeout,
+            memory_gib=memory,
+            latency=latency,
+            listener=screen,
+            debug=debug,
+        )
     if json_:
         for run in result.runs:
             print(run_json(run))
@@ -147,7 +177,9 @@ def compare(
         print_comparison(found)
 
 
-@app.command(epilog='Example: slatebench generate dense:sampled -d bundle --prompt "camping trip with kids" -k 5 --samples 2')
+@app.command(
+    epilog='Example: slatebench generate dense:sampled -d bundle --prompt "camping trip with kids" -k 5 --samples 2'
+)
 def generate(
     model: Annotated[str, typer.Argument(help="Model, e.g. dense:sampled.")],
     dataset: DatasetOption,
@@ -155,7 +187,9 @@ def generate(
     k: Annotated[int | None, typer.Option("-k", help="Slots (default: the dataset's).")] = None,
     samples: Annotated[int, typer.Option(help="Slates to draw.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the drawing.")] = 0,
-    seed_item: Annotated[list[str] | None, typer.Option(help="Original id of an item that is part of the question.")] = None,
+    seed_item: Annotated[
+        list[str] | None, typer.Option(help="Original id of an item that is part of the question.")
+    ] = None,
     source: SourceOption = "auto",
     set_: SetOption = None,
     runs: RunsOption = None,
@@ -166,8 +200,18 @@ def generate(
 
     from .generate import generate as run_generate
 
-    made = run_generate(model, dataset, prompt, k=k, samples=samples, seed=seed, seed_items=seed_item,
-                        overrides=parse_set(set_), source=source, runs=runs)  # fmt: skip
+    made = run_generate(
+        model,
+        dataset,
+        prompt,
+        k=k,
+        samples=samples,
+        seed=seed,
+        seed_items=seed_item,
+        overrides=parse_set(set_),
+        source=source,
+        runs=runs,
+    )
     if json_:
         print(json.dumps(asdict(made)))
         return
@@ -221,8 +265,22 @@ def ui(
         print(f"the server is {uri}")
         return
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1",
-               "--port", str(port), "--workers", "1", "--artifacts-destination", str(folder / "mlartifacts")]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        uri,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        "--artifacts-destination",
+        str(folder / "mlartifacts"),
+    ]
     raise typer.Exit(subprocess.call(command, env=environment, cwd=folder))
 
 
@@ -243,16 +301,24 @@ def doctor(runs: RunsOption = None, json_: JsonOption = False) -> None:
         table = Table("", "what", "state", "what to do", header_style="bold")
         style = {"ok": "green", "note": "yellow", "problem": "bold red"}
         for f in findings:
-            table.add_row(f"[{style[f.level]}]{f.level}[/]", *(text.replace("[", "\\[") for text in (f.topic, f.state, f.mend)))
+            table.add_row(
+                f"[{style[f.level]}]{f.level}[/]", *(text.replace("[", "\\[") for text in (f.topic, f.state, f.mend))
+            )
         Console().print(table)
     if any(finding.level == "problem" for finding in findings):
         raise typer.Exit(1)
 
 
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+
+
 def main() -> None:
     """Entry point: one clear line for whatever a user can get wrong; exit codes 0 done, 1 failed, 2 usage."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code)
     except UsageError as error:
         _fail(error, 2)
     except SlateBenchError as error:

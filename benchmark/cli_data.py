@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -35,8 +37,8 @@ def list_(json_: JsonOption = False) -> None:
 
 @datasets_app.command()
 def show(name: Name, json_: JsonOption = False) -> None:
-    """A dataset's card."""
-    from ..datasets.registry import dataset_card
+    """A dataset's card (for `curated` also the form of the files)."""
+    from ..datasets.registry import card_loader, dataset_card
 
     card = dataset_card(name)
     if json_:
@@ -45,6 +47,7 @@ def show(name: Name, json_: JsonOption = False) -> None:
     for key, value in card.model_dump().items():
         if value not in (None, [], {}):
             print(f"{key}: {json.dumps(value, indent=1) if isinstance(value, dict | list) else value}")
+    print(f"\nHow it is read:\n{inspect.getdoc(inspect.getmodule(card_loader(card)))}")
 
 
 @datasets_app.command()
@@ -63,8 +66,10 @@ def verify(name: Name) -> None:
     from ..datasets.verify import verify as run_verify
 
     found = run_verify(name)
-    for line in found.lines:
-        print(line)
+    for line in found.checked:
+        print(f"ok      {line}")
+    for problem in found.problems:
+        print(f"WRONG   {problem}")
     if not found.ok:
         raise typer.Exit(1)
 
@@ -74,12 +79,19 @@ def audit(name: Name, source: SourceOption = "auto", json_: JsonOption = False) 
     """Leak report: duplicate slates over the parts, prompts that recur, test items seen in train, ceilings."""
     from ..datasets.audit import audit as run_audit
     from ..datasets.registry import find_dataset, load_found
+    from .screen import frame_table, output_console
 
     found = find_dataset(name, source)
     report = run_audit(load_found(found))
     if found.notice:
-        print(found.notice, file=__import__("sys").stderr)
-    print(json.dumps(report.as_dict()) if json_ else report.as_text())
+        print(found.notice, file=sys.stderr)
+    if json_:
+        tables = {"overall": report.overall.to_dicts(), "parts": report.parts.to_dicts()}
+        print(json.dumps({"dataset": report.name, "fingerprint": report.fingerprint, **tables}))
+        return
+    print(f"{report.name}, fingerprint {report.fingerprint}")
+    for frame in (report.overall, report.parts):
+        output_console().print(frame_table(frame))
 
 
 @datasets_app.command()
@@ -109,5 +121,5 @@ def export(
     found = find_dataset(name, source)
     run_export(load_found(found, split_seed=split_seed), to)
     if found.notice:
-        print(found.notice, file=__import__("sys").stderr)
+        print(found.notice, file=sys.stderr)
     print(f"wrote catalog, train, valid and test of {found.name} to {to}")

@@ -60,7 +60,7 @@ def show(
 @models_app.command(epilog="Example: slatebench models new my-model --to ~/my-model")
 def new(
     name: Annotated[str, typer.Argument(help="Name of the new model.")],
-    to: Annotated[Path, typer.Option(help="Folder of the new plug-in package.")] = Path("."),
+    to: Annotated[Path, typer.Option(help="Folder of the new plug-in package.")] = Path(),
 ) -> None:
     """Write the skeleton of a new model: a plug-in package that passes the contract suite."""
     from ..models.skeleton import write_skeleton
@@ -81,7 +81,9 @@ def test(model: Annotated[str, typer.Argument(help="Address, e.g. dense:sampled.
         print(json.dumps([asdict(check) for check in checks]))
     else:
         for check in checks:
-            print(f"{'passed' if check.passed else 'FAILED'}  {check.name}{f': {check.message}' if check.message else ''}")
+            print(
+                f"{'passed' if check.passed else 'FAILED'}  {check.name}{f': {check.message}' if check.message else ''}"
+            )
         print(f"{sum(check.passed for check in checks)} of {len(checks)} checks passed")
     if not all(check.passed for check in checks):
         raise typer.Exit(1)

@@ -83,7 +83,9 @@ def compare(
     shared = [name for name in metrics or MAIN if name in scores_a[0].values and name in scores_b[0].values]
     if metrics and (missing := [name for name in metrics if name not in shared]):
         metric_info(missing[0])
-        raise UsageError(f"metric '{missing[0]}' has no value per request in both runs; choose from {', '.join(shared)}")
+        raise UsageError(
+            f"metric '{missing[0]}' has no value per request in both runs; choose from {', '.join(shared)}"
+        )
     rows = []
     for name in shared:
         per_a, per_b = headline_per_request(scores_a, name), headline_per_request(scores_b, name)
@@ -162,8 +164,11 @@ def _one_system(runs: list[Run]) -> list[Run]:
 
 
 def _refuse_unlike(a: Run, b: Run) -> None:
-    apart = [f"{name} ({mine} and {theirs})"
-             for name, mine, theirs in zip(KEY_NAMES, a.spec.board, b.spec.board, strict=True) if mine != theirs]  # fmt: skip
+    apart = [
+        f"{name} ({mine} and {theirs})"
+        for name, mine, theirs in zip(KEY_NAMES, a.spec.board, b.spec.board, strict=True)
+        if mine != theirs
+    ]
     for run in (a, b):
         if run.record.state != "done":
             raise UsageError(f"{run.folder}: state {run.record.state} ({run.record.reason}), nothing to compare")
@@ -175,7 +180,7 @@ def _scores(runs: list[Run]) -> list[Scores]:
     return [read_scores(run.scores, {}) for run in runs]
 
 
-def _examples(a: Run, b: Run, scores_a: list[Scores], scores_b: list[Scores], metric: str):  # noqa: ANN202
+def _examples(a: Run, b: Run, scores_a: list[Scores], scores_b: list[Scores], metric: str):
     """A function row -> Example; titles come from the fitted models' own catalogues."""
     titles = {}
     for run in (a, b):

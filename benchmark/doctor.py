@@ -64,7 +64,9 @@ def _packages() -> list[Finding]:
             continue
         fits = wanted.specifier.contains(have, prereleases=True)
         found.append(
-            Finding(wanted.name, "ok" if fits else "problem", have, "" if fits else f"needs {wanted.specifier}: make setup")
+            Finding(
+                wanted.name, "ok" if fits else "problem", have, "" if fits else f"needs {wanted.specifier}: make setup"
+            )
         )
     return found
 
@@ -74,7 +76,9 @@ def _data() -> list[Finding]:
     found = [
         Finding("SLATEBENCH_DATA", "ok", where)
         if where
-        else Finding("SLATEBENCH_DATA", "note", "not set", "set it to a folder laid out <dataset>/... to use data you have")
+        else Finding(
+            "SLATEBENCH_DATA", "note", "not set", "set it to a folder laid out <dataset>/... to use data you have"
+        )
     ]
     for name in dataset_names():
         card = dataset_card(name)
@@ -121,5 +125,7 @@ def _disk(folder: Path) -> list[Finding]:
     if not os.access(there, os.W_OK):
         return [Finding("disk", "problem", f"{there} can't be written", "choose another place with --runs")]
     if free < LOW_DISK_GIB:
-        return [Finding("disk", "problem", f"{free:.1f} GiB free at {there}", f"free some: runs want {LOW_DISK_GIB} GiB")]
+        return [
+            Finding("disk", "problem", f"{free:.1f} GiB free at {there}", f"free some: runs want {LOW_DISK_GIB} GiB")
+        ]
     return [Finding("disk", "ok", f"{free:.0f} GiB free at {there}")]

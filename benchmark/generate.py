@@ -130,7 +130,9 @@ def find_or_fit(
     notes: list[str] = []
     run = _newest(model, dataset, overrides, source, runs)
     if run is None:
-        notes.append(f"no fitted run of {model} on {dataset} yet: fitted now (budget smoke; `slatebench bench` makes a full run)")
+        notes.append(
+            f"no fitted run of {model} on {dataset} yet: fitted now (budget smoke; `slatebench bench` makes a full run)"
+        )
         result = bench(model, dataset, budget="smoke", source=source, overrides=overrides, runs=runs, latency=False)
         run = result.runs[0]
         notes += result.notices
@@ -142,9 +144,7 @@ def find_or_fit(
     return run, notes
 
 
-def _newest(
-    model: str, dataset: str, overrides: dict[str, Any], source: str, runs: Path | str | None
-) -> Run | None:
+def _newest(model: str, dataset: str, overrides: dict[str, Any], source: str, runs: Path | str | None) -> Run | None:
     """The newest finished run of a model whose Config is the one asked for (a Sampling value never needs a new fit)."""
     name, presets = parse_model(model)
     cls = model_class(name)

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from filelock import FileLock
 
 from ..datasets.errors import SlateBenchError, UsageError
 from ..leaderboards.records import Run, read_run, write_record
-from ..leaderboards.schema import Budget
 from .budgets import MEASURING
 from .cell import CEILING, Cell, seeded
 from .machine import machine
@@ -60,7 +60,12 @@ def percentiles(samples: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLE
         low, high = np.percentile(spread, [2.5, 97.5])
         found |= {f"p{p}_ms": float(value), f"p{p}_low": float(low), f"p{p}_high": float(high)}
     n = len(samples)
-    return found | {"mean_ms": float(samples.mean()), "requests": n, "rough": n < ROUGH_BELOW, "p99_rough": n < P99_FROM}
+    return found | {
+        "mean_ms": float(samples.mean()),
+        "requests": n,
+        "rough": n < ROUGH_BELOW,
+        "p99_rough": n < P99_FROM,
+    }
 
 
 def paired_ratio(
@@ -84,6 +89,15 @@ def _draws(n: int, seed: int, resamples: int) -> np.ndarray:
 # --- one timed process ---------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Of a timed process: seconds for each step, GiB of memory; whether what it prints is shown."""
+
+    timeout: float | None = None
+    memory_gib: float | None = None
+    debug: bool = False
+
+
 class TimedModel:
     """A run's saved model in a process of its own, with one thread.
 
@@ -92,18 +106,15 @@ class TimedModel:
     """
 
     def __init__(
-        self, run: Run, *, sampling: dict[str, Any] | None = None, requests_of: Run | None = None,
-        timeout: float | None = None, debug: bool = False,
-    ) -> None:  # fmt: skip
-        self.run, self.timeout = run, timeout
+        self, run: Run, limits: Limits, *, sampling: dict[str, Any] | None = None, requests_of: Run | None = None
+    ) -> None:
+        self.run, self.timeout = run, limits.timeout
         self.sampling = run.spec.sampling if sampling is None else sampling
         self.requests = (requests_of or run).folder / "requests.parquet"
-        self.worker = Worker(1, debug=debug, module=f"{__package__}.timed")
+        self.worker = Worker(1, limits.memory_gib, limits.debug, module=f"{__package__}.timed")
 
     def load(self, rows: Sequence[int]) -> dict[str, Any]:
         """Start the process, load the model, make the first slate: cold start seconds, cost."""
-        import time
-
         spec = self.run.spec
         started = time.perf_counter()
         event = self._call(do="load", folder=str(self.run.folder), requests=str(self.requests), model=spec.model,
@@ -111,7 +122,7 @@ class TimedModel:
                            first=rows[0])  # fmt: skip
         return {"cold_start_s": time.perf_counter() - started} | event["cost"]
 
-    def time(self, rows: Sequence[int], warm_up: int = 0, report: Report | None = None) -> dict[str, Any]:
+    def singles(self, rows: Sequence[int], warm_up: int = 0, report: Report | None = None) -> dict[str, Any]:
         """Milliseconds of single requests, and peak memory and energy."""
         event = self._call(report, do="time", rows=list(rows), warm_up=warm_up)
         return {key: value for key, value in event.items() if key != "event"}
@@ -154,12 +165,14 @@ def time_runs(
     rerun: bool = False,
     listener: Tell | None = None,
     timeout: float | None = None,
+    memory_gib: float | None = None,
     debug: bool = False,
 ) -> list[Run]:
     """Time finished runs one after another, each once, and write the figures into their records.
 
     Left as they are: ceilings, cells that did not end well, runs without a saved model, runs with figures (unless
-    `rerun`). A model that fails while it is timed gets its reason into `latency["failed"]`; the run stays done.
+    `rerun`). A model that fails while it is timed gets its reason into `latency["failed"]`; the run stays done, and
+    the next call tries again.
     Several calls at once on the same runs folder wait for each other.
 
     Args:
@@ -167,17 +180,20 @@ def time_runs(
         rerun: measure again.
         listener: told the progress.
         timeout: seconds for each step of a model (default by budget).
+        memory_gib: memory above which a model is stopped.
         debug: show what the models print.
     """
-    return [_time_run(run, rerun, listener, timeout, debug) if _to_be_timed(run, rerun) else run for run in runs]
+    limits = Limits(timeout, memory_gib, debug)
+    return [_time_run(run, rerun, listener, limits) if _to_be_timed(run, rerun) else run for run in runs]
 
 
 def _to_be_timed(run: Run, rerun: bool) -> bool:
     of_model = run.record.state == "done" and run.spec.model.split(":")[0] != CEILING
-    return of_model and (rerun or run.record.latency is None) and (run.folder / "model" / "model.json").exists()
+    open_ = run.record.latency is None or "failed" in run.record.latency
+    return of_model and (rerun or open_) and (run.folder / "model" / "model.json").exists()
 
 
-def _time_run(run: Run, rerun: bool, listener: Tell | None, timeout: float | None, debug: bool) -> Run:
+def _time_run(run: Run, rerun: bool, listener: Tell | None, limits: Limits) -> Run:
     spec = run.spec
     cell = Cell(dataset=spec.dataset, model=spec.model, seed=spec.seed, part=spec.part, budget=spec.budget, k=spec.k,
                 overrides=run.record.overrides)  # fmt: skip
@@ -191,24 +207,23 @@ def _time_run(run: Run, rerun: bool, listener: Tell | None, timeout: float | Non
         if not _to_be_timed(run, rerun):  # another process was faster
             return run
         report("latency", 0, 0, "")
-        found = measure(run, MEASURING[spec.budget].latency_requests, report=report,
-                        timeout=timeout or MEASURING[spec.budget].timeout, debug=debug)  # fmt: skip
+        measuring = MEASURING[spec.budget]
+        limits = replace(limits, timeout=limits.timeout or measuring.timeout)
+        found = measure(run, measuring.latency_requests, limits, report)
         record = run.record.model_copy(update={"latency": found})
         write_record(run.folder, record)
     return Run(run.folder, record)
 
 
-def measure(
-    run: Run, requests: int, *, report: Report | None = None, timeout: float | None = None, debug: bool = False
-) -> dict[str, Any]:
+def measure(run: Run, requests: int, limits: Limits, report: Report | None = None) -> dict[str, Any]:
     """All figures of one run's model, alone: see PROTOCOL section 5. A failure stands under `failed`, as its reason."""
     found: dict[str, Any] = {"threads": 1, "machine": machine().model_dump(), "sampling": run.spec.sampling,
                              "load_before": os.getloadavg()[0]}  # fmt: skip
     rows = prompt_rows(run, requests)
-    with TimedModel(run, timeout=timeout, debug=debug) as model:
+    with TimedModel(run, limits) as model:
         try:
             found |= model.load(rows)
-            timed = model.time(rows, WARM_UP, report)
+            timed = model.singles(rows, WARM_UP, report)
             samples = timed.pop("ms")
             found |= percentiles(np.array(samples)) | timed | {"samples_ms": samples}
             for size in BATCHES:
@@ -301,7 +316,7 @@ def latency(
         sampling = resolve(cls, presets, run.spec.budget, wanted).sampling.model_dump()
         contenders.append(Contender(model, run, sampling))
         notes += [f"{model}: {note}" for note in more]
-    found = interleave(contenders, requests, timeout=timeout, report=report, debug=debug)
+    found = interleave(contenders, requests, Limits(timeout=timeout, debug=debug), report)
     found.notes.extend(notes)
     return found
 
@@ -309,10 +324,8 @@ def latency(
 def interleave(
     contenders: Sequence[Contender],
     requests: int,
-    *,
-    timeout: float | None = None,
+    limits: Limits,
     report: Report | None = None,
-    debug: bool = False,
 ) -> LatencyReport:
     """Time fitted runs request by request in turn (A B C A B C ...), over the prompts of the first one.
 
@@ -323,26 +336,26 @@ def interleave(
     first = contenders[0].run
     for one in contenders:
         if (one.run.spec.fingerprint, one.run.spec.k) != (first.spec.fingerprint, first.spec.k):
-            raise UsageError(f"{one.label} and {contenders[0].label} differ in dataset or slots: their times can't be compared")
+            raise UsageError(
+                f"{one.label} and {contenders[0].label} differ in dataset or slots: their times can't be compared"
+            )
     tell = report or (lambda *at: None)
     rows = prompt_rows(first, requests)
     figures: list[dict[str, Any]] = []
     with ExitStack() as stack, FileLock(first.folder.parents[2] / ".latency.lock"):
         timed = [
-            stack.enter_context(
-                TimedModel(one.run, sampling=one.sampling, requests_of=first, timeout=timeout, debug=debug)
-            )
+            stack.enter_context(TimedModel(one.run, limits, sampling=one.sampling, requests_of=first))
             for one in contenders
         ]
         for one, model in zip(contenders, timed, strict=True):
             tell("loading", len(figures), len(timed), one.label)
             figures.append({"model": one.label, "sampling": one.sampling, "threads": 1} | model.load(rows))
         for model in timed:
-            model.time(rows[:WARM_UP])
+            model.singles(rows[:WARM_UP])
         samples = np.empty((len(timed), requests))
         for i, row in enumerate(rows):
             for m, model in enumerate(timed):
-                event = model.time([row])
+                event = model.singles([row])
                 samples[m, i] = event["ms"][0]
                 figures[m]["peak_rss_mib"], figures[m]["peak_gpu_mib"] = event["peak_rss_mib"], event["peak_gpu_mib"]
             tell("requests", i + 1, requests, "")
@@ -353,9 +366,9 @@ def interleave(
                 figures[m][f"throughput_{size}"] = model.throughput(rows, size)
     ratios = []
     for a, b in combinations(range(len(timed)), 2):
-        row: dict[str, Any] = {"a": contenders[a].label, "b": contenders[b].label}
+        pair: dict[str, Any] = {"a": contenders[a].label, "b": contenders[b].label}
         for p in PERCENTILES:
             ratio, low, high = paired_ratio(samples[a], samples[b], p)
-            row |= {f"p{p}": ratio, f"p{p}_low": low, f"p{p}_high": high}
-        ratios.append(row)
+            pair |= {f"p{p}": ratio, f"p{p}_low": low, f"p{p}_high": high}
+        ratios.append(pair)
     return LatencyReport(first.spec.dataset, requests, machine().model_dump(), figures, ratios, samples)

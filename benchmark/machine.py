@@ -79,7 +79,9 @@ def commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        head = subprocess.run(["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+        head = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True
+        )
         if head.returncode:
             return None
         status = subprocess.run(["git", "-C", str(root), "status", "--porcelain"], capture_output=True, text=True)

@@ -64,6 +64,5 @@ def _bring(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-
 def _silent(phase: str, step: int = 0, total: int = 0, message: str = "") -> None:
     """A report that shows nothing."""

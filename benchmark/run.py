@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from ..datasets.ceilings import ceilings
 from ..datasets.errors import FaultySlates, SlateBenchError
-from ..datasets.schema import EMPTY, Catalog, Slates, references_closed, train_data
+from ..datasets.schema import EMPTY, Catalog, PartName, Slates, references_closed, train_data
 from ..leaderboards.records import Run, find_run, folder_in_the_making, run_folder, write_record, write_text
 from ..leaderboards.schema import Estimate, Record, State
 from ..metrics.evaluate import evaluate, summarise
@@ -71,6 +71,8 @@ def _run(plan: Plan, runs: Path, folder: Path, report: Report, rerun: bool) -> R
             slates = fitted.model.generate(
                 requests, spec.k, samples=spec.samples, seed=seeded(spec.seed, "sampling"), sampling=None
             )
+    if not isinstance(slates, Slates):
+        raise FaultySlates(f"generate must return Slates, got {type(slates).__name__}")
     slates.check(requests, len(data.dataset.catalog), spec.k, spec.samples)
     write_slates(folder, slates, requests, data.dataset.catalog)
     record = base_record(plan, "done").model_copy(update={"timings": timings, "fit_cached": False})
@@ -105,8 +107,7 @@ def scored(record: Record, data: Data, slates: Slates, folder: Path, report: Rep
         slates, truth, cutoffs=cutoffs_of(data.dataset, spec.k), bertscore=bertscore, deterministic=spec.samples == 1
     )
     scores.per_request.write_parquet(folder / "scores.parquet")
-    asked = data.dataset.part(spec.part).requests
-    asked.select("request", "group", "prompt").write_parquet(folder / "requests.parquet")
+    data.dataset.part(spec.part).requests.write_parquet(folder / "requests.parquet")  # whole: what latency asks again
     metrics = {name: Estimate(**values) for name, values in summarise(scores, truth.groups).items()}
     return record.model_copy(update={"metrics": metrics, "bertscore": bertscore.record if bertscore else None})
 
@@ -131,7 +132,8 @@ def _fitted(plan: Plan, data: Data, runs: Path, folder: Path, report: Report, re
     (folder / "fit.json").unlink()
     head = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     write_text(folder / "model.json", json.dumps(head | {"sampling": plan.spec.sampling}, indent=1))
-    model = cls.load(folder, features=data.features)  # the same vectors, the dataset's prompts already encoded
+    with references_closed():
+        model = cls.load(folder, features=data.features)  # the same vectors, the dataset's prompts already encoded
     return _Fitted(model, fit, cached)
 
 
@@ -197,7 +199,7 @@ def write_slates(folder: Path, slates: Slates, requests: pl.DataFrame, catalog: 
     """slates.parquet in original ids (request, sample, items; null = empty slot) and diagnostics.parquet."""
     P, S, K = slates.items.shape
     keys = {"request": np.repeat(requests["request"].to_numpy(), S), "sample": np.tile(np.arange(S), P)}
-    ids = pl.Series(catalog.ids + [None], dtype=pl.String)  # index -1 -> null
+    ids = pl.Series([*catalog.ids, None], dtype=pl.String)  # index -1 -> null
     flat = ids.gather(np.where(slates.items == EMPTY, len(catalog), slates.items).reshape(-1))
     items = flat.reshape((P * S, K)).arr.to_list()
     pl.DataFrame(keys | {"items": items}).write_parquet(folder / "slates.parquet")
@@ -215,7 +217,7 @@ def read_slates(folder: Path, requests: pl.DataFrame, catalog: Catalog) -> Slate
     S = frame["sample"].n_unique()
     if frame.height != requests.height * S or frame["request"][::S].to_list() != requests["request"].to_list():
         raise SlateBenchError(f"{folder}/slates.parquet: made for other requests; run the bench again")
-    K = frame["items"].list.len().max()
+    K = int(frame["items"].list.len()[0])
     index = pl.DataFrame({"id": catalog.ids, "index": np.arange(len(catalog))})
     flat = pl.DataFrame({"id": frame["items"].explode()}).join(index, on="id", how="left", maintain_order="left")
     if flat.filter(pl.col("id").is_not_null() & pl.col("index").is_null()).height:
@@ -241,7 +243,7 @@ def base_record(plan: Plan, state: State, reason: str | None = None) -> Record:
     )
 
 
-def _ceiling(data: Data, part: str, model: str, k: int) -> Slates:
+def _ceiling(data: Data, part: PartName, model: str, k: int) -> Slates:
     found = ceilings(data.dataset, part, k)
     name = model
     if name not in found:

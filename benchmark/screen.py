@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from ..leaderboards.records import Run
     from .cell import Cell
 
@@ -21,6 +24,16 @@ WIDE = 160  # characters of a table that does not go to a terminal
 def output_console() -> Console:
     """Standard output for tables: as wide as the terminal, or wide where it is a file or a pipe."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+
+
+def frame_table(frame: pl.DataFrame) -> Table:
+    """A polars frame as a table; figures with four digits."""
+    table = Table(header_style="bold")
+    for name in frame.columns:
+        table.add_column(name, justify="right" if frame[name].dtype.is_numeric() else "left")
+    for row in frame.iter_rows():
+        table.add_row(*("–" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
+    return table
 
 
 class Screen:
@@ -42,7 +55,9 @@ class Screen:
             self.task = self.progress.add_task("starting", total=None)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.progress is not None:
             self.progress.stop()
 
@@ -73,7 +88,9 @@ class Screen:
             how = "finished before, used again" if reused else f"done in {seconds:.1f} s"
             self.line(f"{name}: {how}")
         else:
-            self.line(f"{name}: {record.state}: {record.reason}", style="yellow" if record.state == "skipped" else "red")
+            self.line(
+                f"{name}: {record.state}: {record.reason}", style="yellow" if record.state == "skipped" else "red"
+            )
 
     def line(self, text: str, style: str = "") -> None:
         """Print a line above the bar."""

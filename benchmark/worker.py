@@ -76,15 +76,17 @@ class Worker:
                 if event["event"] == "failed":
                     self.stop()  # whatever the failure left behind ends with the process
                     return Outcome(event, event["state"], event["reason"], event["traceback"])
-                _end(_children(process.pid))  # a process that the model left running would disturb the next cell
+                if event["event"] == "ran":
+                    _end(_children(process.pid))  # what the model left running would disturb the next cell
                 return Outcome(event)
             if timeout is not None and time.monotonic() - started > timeout:
                 self.stop()
                 return Outcome(None, "timeout", f"stopped after {timeout:g} s (--timeout)")
-            used = _memory(process.pid)
-            if self.memory_gib is not None and used > self.memory_gib * GIB:
+            if self.memory_gib is not None and (used := _memory(process.pid)) > self.memory_gib * GIB:
                 self.stop()
-                return Outcome(None, "failed", f"used {used / GIB:.1f} GiB of memory, more than --memory {self.memory_gib:g}")
+                return Outcome(
+                    None, "failed", f"used {used / GIB:.1f} GiB of memory, more than --memory {self.memory_gib:g}"
+                )
 
     def stop(self) -> None:
         """End the child and all its processes at once."""
@@ -238,7 +240,10 @@ def _reason(error: BaseException) -> tuple[str, str]:
     from .run import Diverged
 
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "failed", f"the disk is full ({error.filename or 'no space left'}): free some space and run the same again"
+        return (
+            "failed",
+            f"the disk is full ({error.filename or 'no space left'}): free some space and run the same again",
+        )
     if isinstance(error, Diverged):
         return "diverged", str(error)
     if isinstance(error, SlateBenchError):

@@ -61,17 +61,15 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
     Raises:
         OSError: the disk is full, or the folder can't be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     checksums = {name: str(zlib.crc32(array.data.cast("B") if array.size else b"")) for name, array in tensors.items()}
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(tensors, beside, metadata={"crc32": json.dumps(checksums)})
+        # not save_file: that makes a file which no other user can read, and hides the system's word on a full disk
+        beside.write_bytes(save(tensors, metadata={"crc32": json.dumps(checksums)}))
         beside.replace(path)
-    except SafetensorError as error:  # what it says of a full disk
-        raise OSError(str(error)) from error
     finally:
         beside.unlink(missing_ok=True)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -57,7 +58,7 @@ def build_dataset(card: DatasetCard, items: pl.DataFrame, slates: pl.DataFrame, 
         name=card.name,
         source=card.source,
         card=card,
-        catalog=Catalog(catalog.select(*CATALOG_SCHEMA).cast(CATALOG_SCHEMA)),  # type: ignore[arg-type]
+        catalog=Catalog(_cast(catalog, CATALOG_SCHEMA, f"{where}, items")),
         train=_part("train", rows),
         valid=_part("valid", rows),
         test=_part("test", rows),
@@ -68,8 +69,20 @@ def build_dataset(card: DatasetCard, items: pl.DataFrame, slates: pl.DataFrame, 
 
 def _part(name: PartName, rows: pl.DataFrame) -> Part:
     rows = rows.filter(part=name)
-    requests = rows.select(*REQUEST_SCHEMA).cast(REQUEST_SCHEMA)  # type: ignore[arg-type]
-    return Part(name, requests, rows.select(*REFERENCE_SCHEMA).cast(REFERENCE_SCHEMA))  # type: ignore[arg-type]
+    where = f"part '{name}'"
+    return Part(name, _cast(rows, REQUEST_SCHEMA, where), _cast(rows, REFERENCE_SCHEMA, where))
+
+
+def _cast(frame: pl.DataFrame, schema: dict[str, Any], where: str) -> pl.DataFrame:
+    """The columns of the schema, with its types."""
+    for name, dtype in schema.items():
+        try:
+            frame = frame.with_columns(pl.col(name).cast(dtype))
+        except pl.exceptions.PolarsError as error:
+            raise DataError(
+                f"{where}: column '{name}' is {frame[name].dtype}, expected {dtype}: mend the loader"
+            ) from error
+    return frame.select(*schema)
 
 
 def _need_columns(frame: pl.DataFrame, names: list[str], where: str) -> None:
@@ -78,7 +91,9 @@ def _need_columns(frame: pl.DataFrame, names: list[str], where: str) -> None:
         raise DataError(f"{where}: column '{missing[0]}' is missing; found {', '.join(frame.columns) or 'none'}")
     for name in names:
         if frame[name].null_count():
-            raise DataError(f"{where}: column '{name}' is null in row {int(frame[name].is_null().arg_max() or 0) + 1}")
+            raise DataError(
+                f"{where}: column '{name}' is null in row {int(frame[name].is_null().arg_max() or 0) + 1}: fill it"
+            )
 
 
 def _no_repeats(ids: pl.Series, what: str) -> None:
@@ -105,7 +120,8 @@ def _row_numbers(name: str, column: pl.Series | None, requests: pl.Series, ids: 
     if number.null_count():
         row = flat.row(int(number.is_null().arg_max() or 0), named=True)
         raise DataError(
-            f"{where}: request '{row['request']}', column {name}: item '{row['given']}' is not in the items"
+            f"{where}: request '{row['request']}', column {name}: "
+            f"item '{row['given']}' is not in the items: add or drop it"
         )
     return into_lists(number, column.list.len().fill_null(0).to_numpy()).alias(name)
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from .array_cache import cache_folder, cached_array
-from .features import PARTS, slates_of
+from .build import PARTS
+from .features import slates_of
 from .schema import Catalog, SlateDataset
 from .text_encoder import unit_rows
 

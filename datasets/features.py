@@ -14,13 +14,13 @@ import numpy as np
 import polars as pl
 
 from .array_cache import Arrays, DamagedFile, cache_folder, cached_array, read_array, write_arrays
+from .build import PARTS
 from .errors import DataError
-from .schema import Catalog, Part, PartName, SlateDataset
+from .schema import Catalog, Part, SlateDataset
 from .text_encoder import DEFAULT_ENCODER, Encoded, TextEncoder, open_encoder
 from .word2vec import RECIPE as WORD2VEC
 from .word2vec import fit_word2vec, predict_cold
 
-PARTS: tuple[PartName, ...] = ("train", "valid", "test")
 KEPT_TEXTS = 64  # lists of at most so many texts are kept until the next one is encoded
 RECIPE = "1"  # raise it when the numbers change for another reason than the encoder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Literal
 
 from .build import Loader
@@ -119,8 +120,7 @@ def card_loader(card: DatasetCard) -> Loader:
     """
     module, _, attribute = card.loader.partition(":")
     try:
-        return getattr(
-            import_module(f".{module}", __package__) if "." not in module else import_module(module), attribute
-        )
+        ours = "." not in module and find_spec(f".{module}", __package__) is not None
+        return getattr(import_module(f".{module}" if ours else module, __package__), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise DataError(f"dataset '{card.name}': the card's loader '{card.loader}' can't be loaded: {error}") from error

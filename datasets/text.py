@@ -24,14 +24,21 @@ def normalised(text: str) -> str:
     return " ".join(re.findall(r"[^\W_]+", text.casefold())) or text
 
 
-def item_text(title: str, paths: list[list[str]]) -> str:
-    """Title and the distinct category names of all paths, in order.
+CATEGORY_NAMES = 4  # of an item's text; more of them drown the title (chosen on Bundle's validation parts)
 
-    >>> item_text("Luna Bra", [["Clothing", "Women"], ["Clothing", "Sale"]])
-    'Luna Bra. Clothing, Women, Sale'
+
+def item_text(title: str, paths: list[list[str]]) -> str:
+    """Title and the last four distinct category names of all paths, without the roots.
+
+    >>> item_text("Luna Bra", [["Clothing", "Women", "Bras"], ["Clothing", "Women", "Sale"]])
+    'Luna Bra. Bras, Women, Sale'
     """
-    names = dict.fromkeys(name for path in paths for name in path)
-    return f"{title}. {', '.join(names)}" if names else title
+    names: dict[str, None] = {}
+    for path in paths:
+        for name in path[1:] or path:
+            names.pop(name, None)  # the last mention counts
+            names[name] = None
+    return f"{title}. {', '.join(list(names)[-CATEGORY_NAMES:])}" if names else title
 
 
 def track_text(title: str, artists: list[str], album: str) -> str:

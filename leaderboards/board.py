@@ -47,9 +47,10 @@ class System:
         """Seeds that were run."""
         return sorted(run.spec.seed for run in self.runs)
 
-    def latency(self, name: str) -> float | None:
-        """A latency figure: the median over the runs that have it, measured on one machine."""
-        found = [run.record.latency[name] for run in self.runs if run.record.latency and name in run.record.latency]
+    def latency(self, name: str, machine: str | None = None) -> float | None:
+        """A latency figure: the median over the runs that have it (timed on `machine`, if that is named)."""
+        timed = [run for run in self.runs if machine in (None, timed_on(run))]
+        found = [value for run in timed if (value := (run.record.latency or {}).get(name)) is not None]
         return float(np.median(found)) if found else None
 
     def seconds(self, phase: str) -> float | None:
@@ -57,6 +58,15 @@ class System:
         found = [_seconds(run, phase) for run in self.runs]
         kept = [value for value in found if value is not None]
         return float(np.mean(kept)) if kept else None
+
+
+def timed_on(run: Run) -> str | None:
+    """The machine on which a run's latency was measured, in words; None where there is no figure."""
+    if not run.record.latency or "p50_ms" not in run.record.latency:
+        return None
+    machine = run.record.latency.get("machine", {})
+    where = [machine.get("cpu"), machine.get("cores") and f"{machine['cores']} cores", machine.get("gpu")]
+    return ", ".join(str(part) for part in where if part) or "unknown machine"
 
 
 def _seconds(run: Run, phase: str) -> float | None:
@@ -82,12 +92,24 @@ class Board:
     notices: list[str] = field(default_factory=list)
 
     @property
+    def machine(self) -> str | None:
+        """The machine on which most latency figures were measured: those of others stand in no column with them."""
+        counts = Counter(place for system in self.systems for run in system.runs if (place := timed_on(run)))
+        return max(sorted(counts), key=lambda place: counts[place], default=None)
+
+    @property
     def frame(self) -> pl.DataFrame:
         """Long table: label, kind, rank, best_rank, seeds, metric, mean, low, high, n."""
         rows = []
         for system in self.systems:
             rank, best = system.band or (None, None)
-            head = {"label": system.label, "kind": system.kind, "rank": rank, "best_rank": best, "seeds": len(system.seeds)}
+            head = {
+                "label": system.label,
+                "kind": system.kind,
+                "rank": rank,
+                "best_rank": best,
+                "seeds": len(system.seeds),
+            }
             for name, value in system.summary.items():
                 rows.append(head | {"metric": name, **{key: value[key] for key in ("mean", "low", "high", "n")}})
         schema = {"label": pl.String, "kind": pl.String, "rank": pl.Int64, "best_rank": pl.Int64, "seeds": pl.Int64,
@@ -98,11 +120,15 @@ class Board:
     def best(self, metric: str) -> set[str]:
         """Labels of the best systems of a column (floors and ceilings left out: a random slate is always fresh)."""
         better = metric_info(metric).higher_is_better
-        values = {s.label: s.summary[metric]["mean"] for s in self.systems if s.kind == "system" and metric in s.summary}
+        values = {
+            s.label: s.summary[metric]["mean"] for s in self.systems if s.kind == "system" and metric in s.summary
+        }
         known = {label: value for label, value in values.items() if value is not None}
         if better is None or not known:
             return set()
         top = max(known.values()) if better else min(known.values())
+        if len(known) > 1 and len(set(known.values())) == 1:
+            return set()  # a star on every row says nothing
         return {label for label, value in known.items() if value == top}
 
 
@@ -129,7 +155,9 @@ def build_board(
     """
     of_dataset = [run for run in runs if run.spec.dataset == dataset]
     done = [run for run in of_dataset if run.record.state == "done"]
-    wanted = [run for run in done if run.spec.part == part and budget in (None, run.spec.budget) and k in (None, run.spec.k)]
+    wanted = [
+        run for run in done if run.spec.part == part and budget in (None, run.spec.budget) and k in (None, run.spec.k)
+    ]
     if not wanted:
         known = ", ".join(sorted({run.spec.dataset for run in runs})) or "none"
         raise UsageError(
@@ -163,12 +191,16 @@ def build_board(
     systems.sort(key=lambda system: system.kind == "ceiling")
     notices = list(dict.fromkeys(run.record.notice for run in on_board if run.record.notice))
     spec = on_board[0].spec
-    return Board(dataset, spec.source, spec.fingerprint, part, spec.k, spec.budget, groups, systems, failed, apart, notices)
+    return Board(
+        dataset, spec.source, spec.fingerprint, part, spec.k, spec.budget, groups, systems, failed, apart, notices
+    )
 
 
 def headline_per_request(scores: Sequence[Scores], metric: str = HEADLINE) -> np.ndarray:
     """Value of each request, its mean over samples and seeds [P]."""
-    per_seed = [s.values[metric] if s.values[metric].ndim == 1 else np.nanmean(s.values[metric], axis=1) for s in scores]
+    per_seed = [
+        s.values[metric] if s.values[metric].ndim == 1 else np.nanmean(s.values[metric], axis=1) for s in scores
+    ]
     return np.nanmean(per_seed, axis=0)
 
 
@@ -196,14 +228,14 @@ def _difference(run: Run, key: tuple) -> str:
 def _labels(runs: Sequence[Run]) -> list[str]:
     """Labels, made distinct by the settings in which systems of the same label differ."""
     labels = [run.record.label for run in runs]
-    for i, run in enumerate(runs):
-        twins = [other for j, other in enumerate(runs) if j != i and labels[j] == run.record.label]
-        if twins:
-            mine = {**run.spec.config, **run.spec.sampling, "samples": run.spec.samples, "version": run.spec.versions.model}
-            theirs = [
-                {**t.spec.config, **t.spec.sampling, "samples": t.spec.samples, "version": t.spec.versions.model}
-                for t in twins
-            ]
-            differ = [key for key in mine if any(mine[key] != other.get(key) for other in theirs)]
-            labels[i] += " (" + (", ".join(f"{key}={mine[key]}" for key in differ) or run.spec.hash[:6]) + ")"
-    return labels
+    settings = [
+        {**run.spec.config, **run.spec.sampling, "samples": run.spec.samples, "version": run.spec.versions.model}
+        for run in runs
+    ]
+    found = []
+    for i, (label, mine) in enumerate(zip(labels, settings, strict=True)):
+        twins = [settings[j] for j, other in enumerate(labels) if j != i and other == label]
+        differ = [key for key in mine if any(mine[key] != twin.get(key) for twin in twins)]
+        apart = ", ".join(f"{key}={mine[key]}" for key in differ) or runs[i].spec.hash[:6]
+        found.append(f"{label} ({apart})" if twins else label)
+    return found

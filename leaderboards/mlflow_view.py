@@ -173,6 +173,5 @@ def _metrics(run: Run, at: int) -> Iterable[Metric]:
             yield Metric(name, float(value), at, 0)
     for name, curve in record.fit.get("curves", {}).items():
         for step, value in curve:
-            if math.isfinite(value):
+            if isinstance(value, int | float) and math.isfinite(value):
                 yield Metric(f"fit_{name}", float(value), at, int(step))
-

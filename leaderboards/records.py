@@ -78,11 +78,13 @@ def read_run(folder: Path) -> Run:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.get("schema_version") != RECORD_VERSION:
             raise SlateBenchError(
-                f"{path}: schema version {content.get('schema_version')}, this suite reads {RECORD_VERSION}; run it again"
+                f"{path}: schema version {content.get('schema_version')}, we read {RECORD_VERSION}: run it again"
             )
         return Run(folder, Record(**content))
     except FileNotFoundError as error:
-        raise SlateBenchError(f"{folder}: no record.json here; `slatebench leaderboard show` lists what is there") from error
+        raise SlateBenchError(
+            f"{folder}: no record.json here; `slatebench leaderboard show` lists what is there"
+        ) from error
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, ValidationError) as error:
         line = str(error).splitlines()[0]
         raise SlateBenchError(f"{path}: damaged record ({line}); delete the folder and run the bench again") from error

@@ -16,7 +16,8 @@ Budget = Literal["smoke", "standard", "paper"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # JSON has no infinity: as a string it survives the round trip
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
 def _digest(content: dict[str, Any]) -> str:

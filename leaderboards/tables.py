@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ..metrics.evaluate import Summary
 from ..metrics.registry import metric_info
-from .board import MAIN, Board, System
+from .board import MAIN, Board, System, timed_on
 
 SHORT = {"ndcg": "NDCG", "map": "MAP", "mrr": "MRR", "sim": "Sim", "train seen share": "train-seen"}
 
@@ -78,7 +78,7 @@ def _cells(board: Board, system: System, columns: Sequence[str], intervals: int)
         else:
             cell = number(value["mean"], value["low"], value["high"])
         cells.append(f"{cell} *" if system.label in board.best(name) else cell)
-    times = [(system.latency("p50_ms"), "ms"), (system.latency("p95_ms"), "ms"), (system.seconds("fit"), "s")]
+    times = [(system.latency(f"{p}_ms", board.machine), "ms") for p in ("p50", "p95")] + [(system.seconds("fit"), "s")]
     return [*cells, *(with_unit(value, unit) for value, unit in times)]
 
 
@@ -97,7 +97,15 @@ def caption(board: Board) -> list[str]:
         "[95 % interval over groups of requests]; * best of its column; rank 3 (1): third, but not separated from the "
         "first (paired test, Holm). random and popularity are floors, ceiling rows know the references."
     ]
-    lines += [f"failed: {run.record.label} seed {run.spec.seed}: {run.record.state}, {run.record.reason}" for run in board.failed]
+    lines += [
+        f"failed: {run.record.label} seed {run.spec.seed}: {run.record.state}, {run.record.reason}"
+        for run in board.failed
+    ]
+    for system in board.systems:
+        reasons = {reason for run in system.runs if (reason := (run.record.latency or {}).get("failed"))}
+        lines += [f"no latency: {reason}" for reason in sorted(reasons)]
+        elsewhere = {place for run in system.runs if (place := timed_on(run)) not in (None, board.machine)}
+        lines += [f"latency not shown: {system.label} was timed on {place}" for place in sorted(elsewhere)]
     lines += [f"not comparable: {label}: {reason}" for label, reason in dict.fromkeys(board.not_comparable)]
     return lines + [f"NOTE: {notice}" for notice in board.notices]
 
@@ -160,14 +168,18 @@ def as_json(board: Board, metrics: Sequence[str] | None = None) -> str:
             "rank": system.band[0] if system.band else None,
             "best_rank": system.band[1] if system.band else None,
             "seeds": system.seeds,
-            "metrics": {name: dict(value) for name, value in system.summary.items() if wanted is None or name in wanted},
+            "metrics": {
+                name: dict(value) for name, value in system.summary.items() if wanted is None or name in wanted
+            },
             "fit_seconds": system.seconds("fit"),
-            "latency": {name: system.latency(name) for name in ("p50_ms", "p95_ms", "p99_ms")},
+            "latency": {name: system.latency(name, board.machine) for name in ("p50_ms", "p95_ms", "p99_ms")},
         }
         for system in board.systems
     ]
-    failed = [{"system": run.record.label, "seed": run.spec.seed, "state": run.record.state, "reason": run.record.reason}
-              for run in board.failed]  # fmt: skip
+    failed = [
+        {"system": run.record.label, "seed": run.spec.seed, "state": run.record.state, "reason": run.record.reason}
+        for run in board.failed
+    ]
     head = {key: getattr(board, key) for key in ("dataset", "source", "fingerprint", "part", "k", "budget", "notices")}
     apart = [{"system": label, "reason": reason} for label, reason in board.not_comparable]
     return json.dumps({**head, "systems": systems, "failed": failed, "not_comparable": apart}, indent=1)

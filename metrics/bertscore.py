@@ -2,8 +2,9 @@
 
 bert-score defines the numbers: its tokenizer call, its model cut after a layer and its embedding code make the token
 vectors. Only its greedy matching is done here, for all pairs of one request in two matrix products, because its own
-pads every pair; `pair_f1` equals a direct call to 1e-5 (tested). Values of another model or layer than the record
-names are not comparable; those of published BERTScores (roberta-large) are not either.
+pads every pair; `pair_f1` equals a direct call for that pair to 1e-5 (tested). In a batch, bert-score's padding puts a
+floor of 0 under each token's best cosine, so that a score hangs on its neighbours: hence a pair at a time.
+Values of another model or layer than the record names are not comparable, nor are published ones (roberta-large).
 """
 
 from __future__ import annotations
@@ -177,8 +178,9 @@ class TokenVectors:
 
     def __init__(self, folder: Path, encoder: SlateBertScore) -> None:
         self.folder, self._encoder = folder, encoder
-        self._place: dict[bytes, tuple[Any, int, int]] = {}  # text -> (open file, first token, end)
-        self._files: set[Path] = set()
+        self._place: dict[bytes, tuple[Path, int, int]] = {}  # text -> (file, first token, end)
+        self._indexed: set[Path] = set()
+        self._open: dict[Path, Any] = {}  # files that were checked and hold a text in use
 
     def add(self, texts: Iterable[str]) -> None:
         """Make sure that all `texts` are there: from the cache, else encoded (and written for the next time).
@@ -186,26 +188,27 @@ class TokenVectors:
         Raises:
             SlateBenchError: the cache folder can't be written.
         """
-        self._read_new_files()
-        missing = {text.strip() or BLANK for text in texts if _key(text) not in self._place}
+        wanted = {_key(text): text.strip() or BLANK for text in texts}
+        self._find(wanted)
+        missing = [text for key, text in wanted.items() if key not in self._place]
         ordered = sorted(missing, key=lambda text: (len(text), text))  # alike lengths together: little padding
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for start in range(0, len(ordered), SHARD):
                 self._encoder.progress(start, len(ordered))
                 self._write(ordered[start : start + SHARD])
-        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        except OSError as error:
             raise SlateBenchError(
                 f"can't write the BERTScore cache {self.folder}: {error.strerror}; "
                 "set SLATEBENCH_CACHE to a folder you own"
             ) from error
-        self._read_new_files()
+        self._find(wanted)
 
     def of(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Token vectors of `texts` one after the other [T, d], weights [T], and where each text starts."""
         places = [self._place[_key(text)] for text in texts]
-        vectors = np.concatenate([file.get_slice("vectors")[start:end] for file, start, end in places])
-        weights = np.concatenate([file.get_slice("weights")[start:end] for file, start, end in places])
+        vectors = np.concatenate([self._open[path].get_slice("vectors")[start:end] for path, start, end in places])
+        weights = np.concatenate([self._open[path].get_slice("weights")[start:end] for path, start, end in places])
         lengths = np.array([end - start for _, start, end in places])
         return vectors, weights, np.cumsum(lengths) - lengths
 
@@ -225,20 +228,30 @@ class TokenVectors:
             },
         )
 
-    def _read_new_files(self) -> None:
+    def _find(self, wanted: Iterable[bytes]) -> None:
+        """Look the files of the folder through; open and check those that hold a wanted text."""
         from safetensors import safe_open
 
-        for path in sorted(set(self.folder.glob("*.safetensors")) - self._files):
-            try:
-                arrays = {name: read_array(path, name) for name in ("keys", "offsets", "vectors", "weights")}
-            except DamagedFile:
-                path.unlink(missing_ok=True)  # its texts are encoded again
-                continue
-            file = safe_open(path, framework="np")
-            offsets = arrays["offsets"].tolist()
-            for key, start, end in zip(arrays["keys"], offsets, offsets[1:], strict=False):
-                self._place[key.tobytes()] = (file, start, end)
-            self._files.add(path)
+        for path in sorted(set(self.folder.glob("*.safetensors")) - self._indexed):
+            if (index := self._checked(path, "keys", "offsets")) is not None:
+                offsets = index[1].tolist()
+                for key, start, end in zip(index[0], offsets, offsets[1:], strict=False):
+                    self._place[key.tobytes()] = (path, start, end)
+                self._indexed.add(path)
+        for path in {self._place[key][0] for key in wanted if key in self._place} - self._open.keys():
+            if self._checked(path, "vectors", "weights") is not None:
+                self._open[path] = safe_open(path, framework="np")
+            else:
+                self._place = {key: place for key, place in self._place.items() if place[0] != path}
+                self._indexed.discard(path)
+
+    def _checked(self, path: Path, *names: str) -> list[np.ndarray] | None:
+        """These arrays of a file; None if it is damaged: it is removed, so that its texts are encoded again."""
+        try:
+            return [read_array(path, name) for name in names]
+        except (DamagedFile, FileNotFoundError):
+            path.unlink(missing_ok=True)
+            return None
 
 
 def _references(truth: Truth, p: int) -> np.ndarray:

@@ -77,6 +77,9 @@ def histograms(items: np.ndarray, membership: sparse.csr_array) -> sparse.csr_ar
 
     Returns:
         [M, C].
+
+    >>> histograms(np.array([[0, 1, -1]]), sparse.csr_array([[1.0, 0.0], [0.5, 0.5]])).toarray().tolist()
+    [[1.5, 0.5]]
     """
     there = items >= 0
     pointers = np.concatenate([[0], np.cumsum(there.sum(-1))])

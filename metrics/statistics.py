@@ -79,7 +79,8 @@ def bootstrap_intervals(
 
     Bias-corrected and accelerated (Efron, 1987; the acceleration from leaving out one group at a time), its tails
     widened by sqrt(G/(G-1)) t_{G-1} / z (Hesterberg, 2015), without which a few dozen groups cover too little.
-    Simulated coverage of 95 % intervals on grouped, zero-inflated scores: 94-96 % from 20 groups on, 90-95 % at 10.
+    Simulated coverage of 95 % intervals on grouped, zero-inflated scores: 94-95 % from 20 groups on, 90-95 % at 10;
+    plain percentiles reach 88-92 % at 20 groups and 85-92 % at 10.
 
     Args:
         values: [n, columns], NaN = null (left out).
@@ -98,19 +99,17 @@ def bootstrap_intervals(
     there = np.isfinite(values)
     codes = group_codes(groups, len(values))
     sums, counts = _group_sums(np.where(there, values, 0), codes), _group_sums(there, codes)
-    G, columns = sums.shape
     total, n = sums.sum(0), counts.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / n
         means = _resampled_means(sums, counts, seed, resamples)
         below = ((means < mean) + 0.5 * (means == mean)).sum(0) / np.isfinite(means).sum(0)
         bias = stats.norm.ppf(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples))
-        left_out = (total - sums) / (n - counts)
-        kept = np.isfinite(left_out)
-        centre = np.where(kept, left_out, 0).sum(0) / np.maximum(kept.sum(0), 1)
-        pull = np.where(kept, centre - left_out, 0)
-        spread = (pull**2).sum(0) ** 1.5
-    bend = np.divide((pull**3).sum(0), 6 * spread, out=np.zeros(columns), where=spread > 0)
+    rest = n - counts  # [G, columns]
+    left_out = np.where(rest > 0, (total - sums) / np.maximum(rest, 1), mean)
+    pull = np.nan_to_num(left_out.mean(0) - left_out)
+    spread = (pull**2).sum(0) ** 1.5
+    bend = np.divide((pull**3).sum(0), 6 * spread, out=np.zeros_like(spread), where=spread > 0)
     evidence = (counts > 0).sum(0)  # groups with a value
     enough = np.maximum(evidence, 2)
     tail = np.sqrt(enough / (enough - 1)) * stats.t.ppf((1 + level) / 2, enough - 1)
@@ -136,7 +135,7 @@ def _resampled_means(sums: np.ndarray, counts: np.ndarray, seed: int, resamples:
 def _quantiles(ordered: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Quantile of each ordered column [resamples, columns] at its own level; NaN (which sort last) are left out."""
     n = np.maximum(np.isfinite(ordered).sum(0), 1)
-    at = np.nan_to_num(levels) * (n - 1)  # a column without a value has no level
+    at = np.nan_to_num(levels) * (n - 1)
     under = np.floor(at).astype(int)
     over = np.minimum(under + 1, n - 1)
     column = np.arange(ordered.shape[1])

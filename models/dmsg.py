@@ -27,7 +27,7 @@ from .ordering import Order, by_cosine, by_score
 from .overlap import TrainSlates
 from .prior import RetrievalPrior
 from .prompt2vec import Prompt2Vec
-from .rounding import Rounded, Rounding, round_to_items
+from .rounding import Rounded, Rounding, Search, hnsw_index, round_to_items
 from .slate_latents import LatentSpace, SlateTask, prompt_condition, seed_condition
 from .training import TrainingConfig, checkpoint_file, fit_network, pick_device, seed_of, seeded
 
@@ -123,13 +123,17 @@ class DMSG(SlateModel):
         guidance_rescale: float = Field(0.0, ge=0, le=1, description="pulls the guided output to the plain deviation")
         noise_scale: float = Field(1.0, ge=0, description="of the start noise")
         rounding: Rounding = Field("greedy", description="greedy or assignment")
+        search: Search = Field("exact", description="of the nearest items: exact, or hnsw beyond a million items")
         prior_weight: float = Field(0.0, ge=0, description="of the retrieval prior in the rounding")
         order: Order = Field("prompt", description="of the emitted slate: slot, confidence, prompt or prompt2vec")
+        compile: bool = Field(False, description="torch.compile the network: the first call takes a minute or more")
 
         @model_validator(mode="after")
-        def _eta_is_of_ddim(self) -> Self:
+        def _options_fit(self) -> Self:
             if self.eta > 0 and self.sampler != "ddim":
                 raise ValueError(f"eta is an option of the sampler ddim, not of {self.sampler}")
+            if self.prior_weight > 0 and self.search != "exact":
+                raise ValueError("prior_weight needs search=exact: the prior scores all items")
             return self
 
     PRESETS: ClassVar = {
@@ -139,7 +143,7 @@ class DMSG(SlateModel):
     }
     BUDGETS: ClassVar = {
         "smoke": {"max_steps": 120, "width": 32, "layers": 1, "latent_dim": 32, "batch_size": 32, "warmup_steps": 10},
-        "standard": {"max_steps": 2000},
+        "standard": {"max_steps": 2000, "patience": 4},
         "paper": {
             "max_steps": 20_000, "width": 512, "layers": 6, "heads": 8, "feedforward": 4, "prompt_layers": 2,
             "batch_size": 256, "learning_rate": 1e-4, "warmup_steps": 1000, "ema": 0.999, "precision": "bf16",
@@ -204,7 +208,9 @@ class DMSG(SlateModel):
         self.latents = torch.tensor(self.space(features.items()), device=device)  # [N, d]
         self.directions = torch.nn.functional.normalize(self.latents, dim=-1)
         self.prompt2vec.catalog, self.prompt2vec.features = catalog, features
-        self._prior: RetrievalPrior | None = None
+        self._prior: RetrievalPrior | None = None  # made when first asked for, as the index
+        self._index: Any = None
+        self._compiled: Any = None
         ids, lengths = self.train_ids
         index = catalog.index
         self.train_slates = TrainSlates(np.array([index.get(i, -1) for i in ids]), lengths, len(catalog))
@@ -253,15 +259,18 @@ class DMSG(SlateModel):
         abar, times = gaussian.schedule(self.config.schedule, T), gaussian.timesteps(T, s.steps, s.spacing)
         condition = self._condition(prompts, requests["seed_items"].to_list(), unconditional=s.guidance != 1)
         prepared = self.network.prepare(condition, torch.tensor(times, device=device)[:, None])
+        if s.compile:
+            self._compiled = self._compiled or torch.compile(self.network, dynamic=True)
+        network = self._compiled if s.compile else self.network
         rows = torch.arange(P, device=device).repeat_interleave(samples)
         if s.guidance == 1:
             prepared = prepared.take(rows)
-            predict = lambda x, i: self.network(x, prepared, i)  # noqa: E731
+            predict = lambda x, i: network(x, prepared, i)  # noqa: E731
         else:  # with and without condition in one batch
             prepared = prepared.take(torch.cat([rows, torch.full_like(rows, P)]))
 
             def predict(x: Tensor, i: int) -> Tensor:
-                conditional, unconditional = self.network(torch.cat([x, x]), prepared, i).chunk(2)
+                conditional, unconditional = network(torch.cat([x, x]), prepared, i).chunk(2)
                 return gaussian.guided(conditional, unconditional, s.guidance, s.guidance_rescale)
 
         x0 = gaussian.sample(
@@ -296,7 +305,10 @@ class DMSG(SlateModel):
             bonus = (s.prior_weight * PRIOR_UNIT * prior).repeat_interleave(samples, dim=0)
         seeds = [[i for i in row if 0 <= i < len(self.catalog)] for row in requests["seed_items"].to_list()]
         excluded = [row for row in seeds for _ in range(samples)] if any(seeds) else []
-        return round_to_items(vectors, self.directions, method=s.rounding, bonus=bonus, excluded=excluded)
+        if s.search == "hnsw":
+            self._index = self._index or hnsw_index(self.directions)
+        index = self._index if s.search == "hnsw" else None
+        return round_to_items(vectors, self.directions, method=s.rounding, bonus=bonus, excluded=excluded, index=index)
 
     def _ordered(self, prompts: list[str], items: np.ndarray, scores: np.ndarray, order: Order) -> np.ndarray:
         """The slates as they are emitted."""

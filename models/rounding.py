@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from ..datasets.schema import EMPTY
 
 Rounding = Literal["greedy", "assignment"]
+Search = Literal["exact", "hnsw"]
 
 BLOCK = 16_000_000  # scores held at once (64 MB in float32)
 MARGIN = 8  # candidates more than slots, so that ties at the edge are broken by id, not by the kernel
@@ -40,6 +41,7 @@ def round_to_items(
     method: Rounding = "greedy",
     bonus: Tensor | None = None,
     excluded: Sequence[Sequence[int]] = (),
+    index: Any = None,
 ) -> Rounded:
     """Give each slot an item; score(slot, item) = cosine + bonus(item).
 
@@ -53,10 +55,44 @@ def round_to_items(
         method: greedy or assignment.
         bonus: added to the scores [B, N], e.g. a retrieval prior.
         excluded: items that must not be chosen, per slate; or empty.
+        index: from `hnsw_index`: candidates from there instead of from all items; not together with `bonus`.
     """
-    B, K, _ = vectors.shape
-    N = len(items)
+    K = vectors.shape[1]
     queries = torch.nn.functional.normalize(vectors, dim=-1)
+    if index is None:
+        ids, scores = _candidates(queries, items, bonus, excluded)
+    else:
+        ids, scores = _candidates_from(index, queries, len(items), excluded)
+    by_score = np.lexsort((ids, -np.round(scores * DIGITS)), axis=-1)
+    ids, scores = np.take_along_axis(ids, by_score, -1), np.take_along_axis(scores, by_score, -1)
+    ids[np.isneginf(scores)] = EMPTY
+    slot = {"greedy": _greedy, "assignment": _assignment}[method](ids, scores)  # [B, K] candidate, -1 = none
+    chosen = _pick(ids, slot, EMPTY)
+    near = np.einsum("bkd,bkd->bk", queries.cpu().numpy(), items.cpu().numpy()[np.maximum(chosen, 0)])
+    nearest = np.sort(ids[:, :, 0], axis=1)
+    return Rounded(
+        items=chosen,
+        scores=_pick(scores, slot, -np.inf),
+        cosines=np.where(chosen == EMPTY, 0.0, near),
+        raw_duplicate_rate=(nearest[:, 1:] == nearest[:, :-1]).sum(axis=1) / K,
+    )
+
+
+def hnsw_index(items: Tensor) -> Any:
+    """An approximate index over unit vectors [N, d]: pays beyond a million items, takes minutes to build there."""
+    import faiss
+
+    index = faiss.IndexHNSWFlat(items.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efSearch = 128
+    index.add(items.cpu().numpy())  # pyright: ignore[reportCallIssue]
+    return index
+
+
+def _candidates(
+    queries: Tensor, items: Tensor, bonus: Tensor | None, excluded: Sequence[Sequence[int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best items of each slot, ids and scores [B, K, C], over the whole catalogue."""
+    (B, K, _), N = queries.shape, len(items)
     C = min(N, K + MARGIN)
     ids = np.empty((B, K, C), dtype=np.int64)
     scores = np.empty((B, K, C), dtype=np.float32)
@@ -71,19 +107,19 @@ def round_to_items(
                 score[row, :, torch.as_tensor(gone, device=score.device)] = -torch.inf
         best = score.topk(C, dim=-1)
         ids[rows], scores[rows] = best.indices.cpu().numpy(), best.values.cpu().numpy()
-    by_score = np.lexsort((ids, -np.round(scores * DIGITS)), axis=-1)
-    ids, scores = np.take_along_axis(ids, by_score, -1), np.take_along_axis(scores, by_score, -1)
-    ids[np.isneginf(scores)] = EMPTY
-    slot = {"greedy": _greedy, "assignment": _assignment}[method](ids, scores)  # [B, K] candidate, -1 = none
-    chosen = _pick(ids, slot, EMPTY)
-    near = np.einsum("bkd,bkd->bk", queries.cpu().numpy(), items.cpu().numpy()[np.maximum(chosen, 0)])
-    nearest = np.sort(ids[:, :, 0], axis=1) if C else np.zeros((B, K), np.int64)
-    return Rounded(
-        items=chosen,
-        scores=_pick(scores, slot, -np.inf),
-        cosines=np.where(chosen == EMPTY, 0.0, near),
-        raw_duplicate_rate=(nearest[:, 1:] == nearest[:, :-1]).sum(axis=1) / K,
-    )
+    return ids, scores
+
+
+def _candidates_from(
+    index: Any, queries: Tensor, n_items: int, excluded: Sequence[Sequence[int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `_candidates`, from an index."""
+    B, K, d = queries.shape
+    C = min(n_items, K + MARGIN + max(map(len, excluded), default=0))
+    scores, ids = index.search(queries.cpu().numpy().reshape(-1, d), C)
+    ids, scores = ids.reshape(B, K, C), scores.reshape(B, K, C)
+    gone = np.stack([np.isin(ids[b], excluded[b]) for b in range(B)]) if excluded else np.zeros(ids.shape, bool)
+    return ids, np.where(gone | (ids < 0), -np.inf, scores)
 
 
 def _pick(values: np.ndarray, slot: np.ndarray, empty: float) -> np.ndarray:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import math
+import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -55,8 +56,8 @@ class TrainingConfig(Settings):
     patience: int = Field(0, ge=0, description="checks without improvement before stopping; 0: no checks, to the end")
     precision: Literal["32", "bf16"] = Field("32", description="of training")
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="of training; auto: a GPU where there is one")
-    devices: int = Field(1, gt=0, description="processes of data-parallel training")
-    strategy: str = Field("auto", description="Lightning's strategy, e.g. ddp")
+    devices: int = Field(1, gt=0, description="processes of data-parallel training; more than one: one fit a command")
+    strategy: Literal["auto", "ddp"] = Field("auto", description="Lightning's strategy")
 
 
 def seed_of(seed: int, *names: object) -> int:
@@ -148,12 +149,16 @@ def fit_network(
             default_root_dir=scratch,
         )
         resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
+        on_interrupt = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit(module, _Endless(), ckpt_path=resume, weights_only=True)
         except SystemExit:
-            if trainer.interrupted:  # Lightning turns Ctrl-C into an exit of its own
+            if trainer.interrupted:  # Lightning makes Ctrl-C an exit of its own and ignores every later one
+                signal.signal(signal.SIGINT, on_interrupt)
                 raise KeyboardInterrupt from None
             raise
+        if trainer.global_rank > 0:  # ddp started the same command once more per device: only the first goes on
+            raise SystemExit(0)
         watch.finish()  # type: ignore[attr-defined]
     return watch.report()  # type: ignore[attr-defined]
 
@@ -217,7 +222,8 @@ def _lightning(
                 {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
                 {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
             ]
-            optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
+            fused = config.precision == "32"  # Lightning can't clip under mixed precision where it is fused
+            optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=fused)
             scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, config))
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -238,14 +244,10 @@ def _lightning(
             ema.update()
             self.losses.append(outputs["loss"].detach())
             last = step >= config.max_steps
-            if step % window == 0 or last:
+            check = evaluate is not None and config.patience > 0 and (step % config.check_every == 0 or last)
+            if step % window == 0 or check or last:
                 self._look(trainer, step)
-            if (
-                evaluate is not None
-                and config.patience
-                and not self.diverged
-                and (step % config.check_every == 0 or last)
-            ):
+            if check and not self.diverged:
                 self._check(trainer, step)
             if checkpoint is not None and not trainer.should_stop and (step % save_every == 0 or last):
                 self._save(trainer, checkpoint)

@@ -49,7 +49,7 @@ def lost():
 
 @pytest.fixture(scope="session")
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Datasets `tiny` and `lost`, found by entry point in this process and in every child; a feature cache of its own."""
+    """Datasets `tiny` and `lost`, found by entry point here and in every child process; a feature cache of its own."""
     folder = tmp_path_factory.mktemp("plugins")
     (folder / "slatebench_test_data.py").write_text(PLUGIN)
     info = folder / "slatebench_test_data-1.0.dist-info"

@@ -31,29 +31,40 @@ class Attention(nn.Module):
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of heads {heads}")
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
+        self.heads, self.width = heads, width
+        self.project = nn.Linear(width, 3 * width)  # queries, keys, values
         self.out = nn.Linear(width, width)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, L, w] -> [B, H, L, w / H]
 
+    def queries(self, x: Tensor) -> Tensor:
+        """Queries [B, H, L, w / H] of `x` [B, L, w], for cross-attention."""
+        return self._split(F.linear(x, self.project.weight[: self.width], self.project.bias[: self.width]))
+
     def keys_values(self, context: Tensor) -> KeysValues:
-        """Keys and values of `context` [B, M, w]."""
-        keys, values = self.key_value(context).chunk(2, dim=-1)
+        """Keys and values of `context` [B, M, w], for cross-attention."""
+        projected = F.linear(context, self.project.weight[self.width :], self.project.bias[self.width :])
+        keys, values = projected.chunk(2, dim=-1)
         return self._split(keys), self._split(values)
 
-    def forward(self, x: Tensor, keys_values: KeysValues, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-        """Attend from `x` [B, L, w]; `mask` broadcasts to [B, H, L, M] (each query must see something).
+    def queries_keys_values(self, x: Tensor) -> tuple[Tensor, KeysValues]:
+        """All three of `x` in one product, for self-attention."""
+        queries, keys, values = self.project(x).chunk(3, dim=-1)
+        return self._split(queries), (self._split(keys), self._split(values))
+
+    def forward(
+        self, queries: Tensor, keys_values: KeysValues, mask: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
+        """What the queries find, [B, L, w]; `mask` broadcasts to [B, H, L, M] (each query must see something).
 
         With `causal`, the last query stands beside the last key: query l sees the keys up to M - L + l.
         """
-        q, (k, v) = self._split(self.query(x)), keys_values
+        q, (k, v) = queries, keys_values
         L, M = q.shape[-2], k.shape[-2]
         simple = causal and mask is None and L == M
         if causal and not simple and L > 1:  # a single query sees all keys
-            past = torch.ones(L, M, dtype=torch.bool, device=x.device).tril(M - L)
+            past = torch.ones(L, M, dtype=torch.bool, device=q.device).tril(M - L)
             mask = past if mask is None else mask & past
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=simple)
         return self.out(y.transpose(1, 2).flatten(2))
@@ -93,13 +104,13 @@ class Block(nn.Module):
         Returns:
             New tokens [B, L, w], and self-attention's keys and values with those of `x` appended: the next `past`.
         """
-        normed = self.norm_self(x)
-        keys, values = self.self_attention.keys_values(normed)
+        queries, (keys, values) = self.self_attention.queries_keys_values(self.norm_self(x))
         if past is not None:
             keys, values = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
-        x = x + self.dropout(self.self_attention(normed, (keys, values), mask, causal))
+        x = x + self.dropout(self.self_attention(queries, (keys, values), mask, causal))
         if context is not None:
-            x = x + self.dropout(self.cross_attention(self.norm_cross(x), context, context_mask))
+            queries = self.cross_attention.queries(self.norm_cross(x))
+            x = x + self.dropout(self.cross_attention(queries, context, context_mask))
         return x + self.dropout(self.feed_forward(self.norm_feed(x))), (keys, values)
 
 

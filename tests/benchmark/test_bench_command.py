@@ -58,7 +58,9 @@ def test_a_run_folder_is_complete(first: Any) -> None:
     slates = pl.read_parquet(folder / "slates.parquet")
     assert slates.columns == ["request", "sample", "items"]
     assert slates["items"].list.len().unique().to_list() == [10]
-    assert set(slates["items"].explode().drop_nulls()) <= set(pl.read_parquet(folder / "model" / "catalog.parquet")["id"])
+    assert set(slates["items"].explode().drop_nulls()) <= set(
+        pl.read_parquet(folder / "model" / "catalog.parquet")["id"]
+    )
 
 
 def test_slates_can_be_scored_again_from_the_export_without_our_code(
@@ -159,7 +161,7 @@ def test_one_setting_makes_a_row_of_its_own(first: Any, slatebench: Command, run
 def test_a_mistake_ends_in_one_clear_line(
     first: Any, slatebench: Command, runs: Path, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
-    done = slatebench(*arguments, "--runs", str(runs))
+    done = slatebench(*arguments, "--runs", str(runs), SLATEBENCH_DATA="")
     assert done.code == code, done.err
     last = done.err.strip().splitlines()[-1]
     assert last.startswith("error: ") and words in last, done.err
@@ -192,7 +194,7 @@ def test_six_processes_on_one_fresh_folder(plugins: Path, tmp_path: Path) -> Non
             assert json.loads(path.read_text())["state"] == "done"
 
 
-@pytest.mark.parametrize("delay", [1.0, 2.5, 4.0])
+@pytest.mark.parametrize("delay", [2.0, 5.0])
 def test_kill_and_the_same_command_again(
     first: Any, plugins: Path, slatebench: Command, tmp_path: Path, delay: float
 ) -> None:
@@ -212,8 +214,18 @@ def test_kill_and_the_same_command_again(
 
 
 def test_ctrl_c_says_what_is_kept(plugins: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-c", "from slatebench.benchmark.cli import main; main()", *BENCH, "--runs", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        "from slatebench.benchmark.cli import main; main()",
+        *BENCH,
+        "--runs",
+        str(tmp_path),
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert process.stderr is not None
     for line in process.stderr:  # interrupted in the middle of a cell
         if "fit" in line or "generate" in line:

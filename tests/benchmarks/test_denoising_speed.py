@@ -5,13 +5,17 @@ both sides of guidance in one batch and knows all step sizes beforehand. Rounds 
 """
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from slatebench.models.diffusion import gaussian
-from slatebench.models.nn.transformer import Transformer, key_mask
 from torch import Tensor, nn
+
+from slatebench.models.diffusion import gaussian
+from slatebench.models.nn.slate_denoiser import Condition, SlateDenoiser
+from slatebench.models.nn.transformer import Transformer, key_mask
 
 K, L, HEADS = 10, 9, 4
 
@@ -25,8 +29,8 @@ def pair(width: int, layers: int) -> tuple[Transformer, nn.TransformerDecoder]:
     for block, theirs in zip(core.blocks, decoder.layers, strict=True):
         state = {}
         for name, attention in (("self_attn", block.self_attention), ("multihead_attn", block.cross_attention)):
-            state[f"{name}.in_proj_weight"] = torch.cat([attention.query.weight, attention.key_value.weight])
-            state[f"{name}.in_proj_bias"] = torch.cat([attention.query.bias, attention.key_value.bias])
+            state[f"{name}.in_proj_weight"] = attention.project.weight
+            state[f"{name}.in_proj_bias"] = attention.project.bias
             state |= {f"{name}.out_proj.{k}": v for k, v in attention.out.state_dict().items()}
         linear = {"linear1": block.feed_forward[0], "linear2": block.feed_forward[3]}
         norms = {"norm1": block.norm_self, "norm2": block.norm_cross, "norm3": block.norm_feed}
@@ -97,12 +101,38 @@ def test_ours_against_the_plain_loop(benchmark, width, layers, batch):
         "plain": lambda: plain(decoder, x, context, mask, 5, 2.0),
     }
     assert torch.allclose(call["ours"](), call["plain"](), atol=1e-4)
-    spent: dict[str, list[float]] = {name: [] for name in call}
-    for _ in range(20 if batch == 1 else 5):
-        for name, run in call.items():
+    spent = interleaved(call, rounds=20 if batch == 1 else 5)
+    benchmark.extra_info["plain_over_ours"] = spent["plain"] / spent["ours"]
+    print(f"\nwidth {width}, batch {batch}: plain / ours = {benchmark.extra_info['plain_over_ours']:.2f}")
+    benchmark.pedantic(call["ours"], rounds=5)
+
+
+@torch.inference_mode()
+def test_compiled_network_against_plain(benchmark):
+    """What Sampling(compile=True) buys at batch 1; compiling takes a minute or more."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network = SlateDenoiser(128, 384, width=128, layers=3, heads=4, factor=2, dropout=0.1, prompt_layers=1).eval()
+    text, mask = torch.randn(2, 8, 384), torch.ones(2, 8, dtype=torch.bool)
+    none, keep = torch.zeros(2, 0, 128), torch.tensor([True, False])
+    condition = Condition(text, mask, text[:, 0], none, none[..., 0].bool(), keep)
+    prepared = network.prepare(condition, torch.tensor([[999.0], [499.0]]))
+    call = {"plain": network, "compiled": torch.compile(network, dynamic=True)}
+    x = torch.randn(2, K, 128)
+    for i in range(2):
+        assert torch.allclose(call["compiled"](x, prepared, i), call["plain"](x, prepared, i), atol=1e-4)
+    spent = interleaved({name: partial(run, x, prepared, 1) for name, run in call.items()}, rounds=100)
+    print(f"\nplain / compiled = {spent['plain'] / spent['compiled']:.2f}")
+    benchmark.extra_info["plain_over_compiled"] = spent["plain"] / spent["compiled"]
+    benchmark.pedantic(call["compiled"], args=(x, prepared, 1), rounds=20)
+
+
+def interleaved(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median CPU seconds of each call, taken in turns."""
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, run in calls.items():
             start = time.process_time()
             run()
             spent[name].append(time.process_time() - start)
-    benchmark.extra_info["plain_over_ours"] = float(np.median(spent["plain"]) / np.median(spent["ours"]))
-    print(f"\nwidth {width}, batch {batch}: plain / ours = {benchmark.extra_info['plain_over_ours']:.2f}")
-    benchmark.pedantic(call["ours"], rounds=5)
+    return {name: float(np.median(times)) for name, times in spent.items()}

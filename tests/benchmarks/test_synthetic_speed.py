@@ -1,6 +1,7 @@
 """Twins of a million items: how long they take (run on demand)."""
 
 import pytest
+
 from slatebench.datasets.registry import card_loader, dataset_card
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from slatebench.datasets.card import CardFile, DatasetCard
 
 

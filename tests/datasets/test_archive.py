@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from slatebench.datasets.archive import replace_file, unpack
 from slatebench.datasets.errors import DataError
 

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from slatebench.datasets.audit import audit, near_duplicates, seen_only_ceiling, slate_matrix
 from slatebench.datasets.build import build_dataset
 from slatebench.datasets.errors import DataError

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from slatebench.datasets.build import build_dataset, into_lists
 from slatebench.datasets.errors import DataError
 from slatebench.datasets.split import connected_groups, grouped_split, hash_order
@@ -76,6 +77,8 @@ def test_bad_items_are_one_clear_line(card):
         build_dataset(card(), ITEMS.with_columns(id=pl.Series(["a", "a", "c"])), SLATES, 0)
     with pytest.raises(DataError, match="column 'text' is missing"):
         build_dataset(card(), ITEMS.drop("text"), SLATES, 0)
+    with pytest.raises(DataError, match=r"column 'categories' is String, expected List"):
+        build_dataset(card(), ITEMS.with_columns(categories=pl.lit("x")), SLATES, 0)
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=4), max_size=8))

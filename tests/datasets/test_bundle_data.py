@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from slatebench.datasets import bundle
 from slatebench.datasets.errors import DataError
 from slatebench.datasets.registry import dataset_card, load_dataset
@@ -63,7 +64,7 @@ def test_the_quirks_of_the_files(tiny):
     first = data.catalog.items.row(0, named=True)
     assert first["id"] == "food/100" and first["title"] == "Salt & Pepper, 100"
     assert first["categories"] == [["Food, Drink & Co", "Salt"], ["X"]]
-    assert first["text"] == "Salt & Pepper, 100. Food, Drink & Co, Salt, X"
+    assert first["text"] == "Salt & Pepper, 100. Salt, X"
     rows = pl.concat([data.part(name).requests for name in ("train", "valid", "test")])
     prompts = dict(rows.select("request", "prompt").iter_rows())
     assert prompts["food/3"] == "intent of 3"

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from slatebench.datasets import cpcd, mpd
 from slatebench.datasets.errors import DataError
 from slatebench.datasets.registry import dataset_card, load_dataset

@@ -8,6 +8,7 @@ import sys
 import tomllib
 
 import pytest
+
 from slatebench.datasets import verify as verifying
 from slatebench.datasets.card import builtin_cards
 from slatebench.datasets.errors import DataError, UsageError

@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from slatebench.datasets import finding
 from slatebench.datasets.errors import DataError
 from slatebench.datasets.finding import fetch, find_files, find_folder

@@ -1,6 +1,7 @@
 """The three twins at their default sizes, and the small helpers of these tests."""
 
 import pytest
+
 from slatebench.datasets.registry import card_loader, dataset_card
 
 TWINS = ("bundle-synthetic", "playlist-synthetic", "curated-synthetic")

@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+
 from slatebench.datasets.build import build_dataset
 from slatebench.datasets.ceilings import ceilings
 from slatebench.datasets.registry import dataset_card

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
+
 from slatebench.datasets.errors import DataError
 from slatebench.datasets.registry import dataset_card, load_dataset
 from slatebench.datasets.schema import CATALOG_SCHEMA, REFERENCE_SCHEMA, REQUEST_SCHEMA

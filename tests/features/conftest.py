@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from features_dataset import small_dataset
+
 from slatebench.datasets.schema import SlateDataset
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+
 from slatebench.datasets.card import DatasetCard
 from slatebench.datasets.schema import (
     CATALOG_SCHEMA,

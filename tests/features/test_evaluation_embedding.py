@@ -7,6 +7,7 @@ import pytest
 from features_dataset import small_catalog, small_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from slatebench.datasets import evaluation
 from slatebench.datasets.evaluation import evaluation_embedding, evaluation_texts, lsa_text, ppmi_slates
 

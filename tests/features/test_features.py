@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from features_dataset import COLD, small_catalog, small_dataset
+
 from slatebench.datasets.errors import DataError
 from slatebench.datasets.features import features_for_catalog, load_features, make_features, save_features
 from slatebench.datasets.text_encoder import HashEncoder, open_encoder

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from slatebench.datasets.errors import UsageError
 from slatebench.datasets.text_encoder import SentenceTransformerEncoder, open_encoder
 

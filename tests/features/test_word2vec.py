@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from features_dataset import COLD, small_dataset
+
 from slatebench.datasets.features import make_features, slates_of
 from slatebench.datasets.word2vec import fit_word2vec, predict_cold
 

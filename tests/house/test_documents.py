@@ -55,7 +55,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
         info = tmp_path / f"{module}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[{group}]\n{line}\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{line.replace(chr(34), '')}\n")
         monkeypatch.syspath_prepend(str(tmp_path))
 
     return install

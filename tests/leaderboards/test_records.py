@@ -33,7 +33,13 @@ def test_the_hash_covers_every_field(make_spec: Make) -> None:
     assert len(hashes | {base.hash}) == len(other) + 1
 
 
-@given(st.dictionaries(st.text(max_size=5), st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans(), max_size=5))
+@given(
+    st.dictionaries(
+        st.text(max_size=5),
+        st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans(),
+        max_size=5,
+    )
+)
 def test_the_hash_does_not_depend_on_order_or_on_a_round_trip(make_spec: Make, config: dict) -> None:
     made = make_spec(config=config)
     backwards = make_spec(config=dict(reversed(config.items())))

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy as scipy_entropy
+
 from slatebench.datasets.schema import Slates
 from slatebench.metrics.beyond import gini
 from slatebench.metrics.evaluate import evaluate

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
+
 from slatebench.datasets.schema import Slates
 from slatebench.metrics.base import Truth
 from slatebench.metrics.evaluate import evaluate

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from slatebench.datasets.schema import Slates
 from slatebench.metrics.evaluate import evaluate
 from slatebench.metrics.similarity import match_one_to_one

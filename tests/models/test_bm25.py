@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rank_bm25 import BM25Okapi
+
 from slatebench.datasets.errors import SlateBenchError
 from slatebench.datasets.features import make_features
 from slatebench.datasets.schema import make_requests, train_data

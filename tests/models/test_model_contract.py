@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pydantic import Field
+
 from slatebench.datasets.errors import UsageError
 from slatebench.datasets.features import make_features
 from slatebench.datasets.schema import Slates, train_data

@@ -2,6 +2,7 @@ import sys
 import textwrap
 
 import pytest
+
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.models.describe import describe
 from slatebench.models.registry import model_class, model_names, model_titles

@@ -1,6 +1,7 @@
 import doctest
 
 import pytest
+
 from slatebench.datasets.errors import UsageError
 from slatebench.models import bm25_index, describe, prior, ranking, registry
 from slatebench.models.base import resolve

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from slatebench.datasets.errors import SlateBenchError
 from slatebench.datasets.schema import train_data
 from slatebench.models.registry import model_class

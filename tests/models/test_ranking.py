@@ -3,6 +3,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from slatebench.datasets.errors import SlateBenchError
 from slatebench.datasets.schema import CATALOG_SCHEMA, Catalog, make_requests
 from slatebench.models import ranking

@@ -1,6 +1,7 @@
 import numpy as np
 import polars as pl
 import pytest
+
 from slatebench.datasets.errors import SlateBenchError
 from slatebench.datasets.features import features_for_catalog, make_features
 from slatebench.datasets.schema import Catalog, make_requests, train_data

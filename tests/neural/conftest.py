@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from slatebench.datasets.features import make_features
 from slatebench.datasets.schema import train_data
 from slatebench.models.base import resolve

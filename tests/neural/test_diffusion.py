@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from slatebench.models.diffusion import gaussian as g
 
 T = 1000

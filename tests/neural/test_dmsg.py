@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -6,9 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from slatebench.datasets.errors import UsageError
-from slatebench.datasets.features import features_for_catalog
-from slatebench.datasets.schema import Catalog
+
+from slatebench.datasets.errors import SlateBenchError, UsageError
+from slatebench.datasets.features import features_for_catalog, make_features
+from slatebench.datasets.schema import Catalog, train_data
 from slatebench.models.base import resolve
 from slatebench.models.diffusion import gaussian
 from slatebench.models.dmsg import DMSG, DenoisingTask, cross_fitted_centres
@@ -202,6 +204,7 @@ def test_any_length_and_every_way_of_sampling(fitted, dataset):
         {"guidance": 1.0},
         {"guidance_rescale": 0.7},
         {"rounding": "assignment", "steps": 2},
+        {"search": "hnsw", "steps": 2},
         {"noise_scale": 0.5},
         {"prior_weight": 2.0},
         {"order": "slot"},
@@ -276,6 +279,17 @@ def test_diagnostics(fitted, dataset):
     assert all((v >= 0).all() and (v <= 1).all() and v.std() > 0 for v in slates.diagnostics.values())
 
 
+def test_word2vec_items_and_text_prompts_need_not_share_a_space(dataset, make_model, tmp_path):
+    card = dataset.card.model_copy(update={"item_vectors": "word2vec"})
+    music = replace(dataset, card=card)
+    features = make_features(music, encoder="hash", cache=tmp_path)
+    model = make_model(presets=["residual"], max_steps=150, learning_rate=4e-3)
+    model.fit(train_data(music, features))
+    assert features.items().shape[1] != features.item_texts().shape[1]
+    requests = music.test.requests
+    assert recall(model.generate(requests, 5), requests, music.test.references) > 0.1  # chance: .02
+
+
 def test_validation_picks_the_weights_and_the_checkpoint_goes_where_the_caller_says(data, make_model, tmp_path):
     model, values = make_model(max_steps=40, check_every=10, patience=2), iter([0.1, 0.3, 0.2, 0.1])
     model.checkpoint_folder = tmp_path / "checkpoints"
@@ -292,6 +306,36 @@ def test_validation_picks_the_weights_and_the_checkpoint_goes_where_the_caller_s
     assert [p.suffix for p in model.checkpoint_folder.iterdir()] == [".ckpt"]
 
 
+def test_an_interrupted_fit_goes_on_to_the_same_model(data, make_model, tmp_path):
+    values = {"max_steps": 40, "presets": ["residual"], "check_every": 10, "patience": 9}
+    handler, evaluate = signal.getsignal(signal.SIGINT), lambda slates: float(slates.items[0, 0, 0])
+
+    def interrupt(step, total, message=""):
+        if step == 27:
+            raise KeyboardInterrupt
+
+    whole, broken, resumed = (make_model(**values) for _ in range(3))
+    whole.fit(data, seed=4, evaluate=evaluate)
+    broken.checkpoint_folder = resumed.checkpoint_folder = tmp_path
+    with pytest.raises(KeyboardInterrupt):
+        broken.fit(data, seed=4, evaluate=evaluate, progress=interrupt)
+    assert signal.getsignal(signal.SIGINT) is handler
+    other_seed = make_model(**values)
+    other_seed.checkpoint_folder = tmp_path
+    assert other_seed.fit(data, seed=5).notes["resumed_at_step"] == 0  # not this fit's checkpoint
+    assert resumed.fit(data, seed=4, evaluate=evaluate).notes["resumed_at_step"] == 25
+    expected = whole.arrays()
+    assert all(np.array_equal(expected[name], array) for name, array in resumed.arrays().items())
+
+
+def test_an_error_in_the_evaluation_comes_through(data, make_model):
+    def evaluate(slates):
+        raise SlateBenchError("no such metric")
+
+    with pytest.raises(SlateBenchError, match="no such metric"):
+        make_model(max_steps=4, check_every=2, patience=1).fit(data, evaluate=evaluate)
+
+
 def test_divergence_is_reported(data, make_model):
     assert make_model(learning_rate=1e8, max_steps=60, clip=1e9).fit(data).state == "diverged"
 
@@ -302,6 +346,7 @@ def test_divergence_is_reported(data, make_model):
         (DMSG, {"width": 30}, "not a multiple of heads"),
         (DMSG, {"eta": 0.5, "sampler": "ddpm"}, "option of the sampler ddim"),
         (DMSG, {"steps": 1001}, "1000"),
+        (DMSG, {"search": "hnsw", "prior_weight": 1.0}, "needs search=exact"),
         (DMSG, {"step": 5}, "did you mean 'steps'"),
         (SetRegressor, {"target": "v"}, "x0"),
         (SetRegressor, {"steps": 3}, "unknown setting"),

@@ -2,10 +2,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
+
 from slatebench.models.nn.ema import EMA
 from slatebench.models.nn.embedding import TimeEmbedding, sinusoids
 from slatebench.models.nn.transformer import Attention, Transformer, key_mask
-from torch import nn
 
 W, H = 16, 4
 
@@ -23,13 +24,15 @@ def test_attention_equals_torch_multi_head_attention():
     torch.manual_seed(0)
     ours, theirs = Attention(W, H).double(), nn.MultiheadAttention(W, H, batch_first=True).double()
     with torch.no_grad():
-        theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key_value.weight]))
-        theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key_value.bias]))
+        theirs.in_proj_weight.copy_(ours.project.weight)
+        theirs.in_proj_bias.copy_(ours.project.bias)
         theirs.out_proj.load_state_dict(ours.out.state_dict())
     x, context = tokens(3, 5), tokens(3, 7, 2)
     mask = torch.arange(7) < torch.tensor([[7], [3], [1]])
     expected = theirs(x, context, context, key_padding_mask=~mask)[0]
-    assert torch.allclose(ours(x, ours.keys_values(context), key_mask(mask)), expected)
+    assert torch.allclose(ours(ours.queries(x), ours.keys_values(context), key_mask(mask)), expected)
+    queries, keys_values = ours.queries_keys_values(x)
+    assert torch.allclose(ours(queries, keys_values), theirs(x, x, x)[0])
 
 
 @settings(max_examples=20, deadline=None)

@@ -5,9 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from slatebench.models.ordering import by_cosine, by_score
 from slatebench.models.overlap import TrainSlates
-from slatebench.models.rounding import round_to_items
+from slatebench.models.rounding import hnsw_index, round_to_items
 
 
 def case(seed, B, K, N, d=6, bonus=False, copies=False):
@@ -73,6 +74,15 @@ def test_few_items_leave_empty_slots(method):
     rounded = round_to_items(vectors, items, method=method, excluded=[[0, 2], [], [0, 1, 2, 3]])
     assert [sorted(row[row >= 0].tolist()) for row in rounded.items] == [[1, 3], [0, 1, 2, 3], []]
     assert np.isneginf(rounded.scores[rounded.items < 0]).all() and (rounded.cosines[rounded.items < 0] == 0).all()
+
+
+@pytest.mark.parametrize("method", ["greedy", "assignment"])
+def test_index_finds_what_the_exact_search_finds(method):
+    vectors, items, _, excluded, _ = case(2, 20, 5, 400)
+    exact = round_to_items(vectors, items, method=method, excluded=excluded)
+    indexed = round_to_items(vectors, items, method=method, excluded=excluded, index=hnsw_index(items))
+    assert (exact.items == indexed.items).mean() > 0.98  # approximate by nature; all of it on so few items
+    assert np.abs(exact.raw_duplicate_rate - indexed.raw_duplicate_rate).mean() < 0.02
 
 
 def test_blocks_change_nothing(monkeypatch):

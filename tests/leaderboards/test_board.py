@@ -1,0 +1,179 @@
+"""Boards: what may stand on one, order, bands, intervals over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from slatebench.datasets.errors import UsageError
+from slatebench.leaderboards.board import build_board
+from slatebench.leaderboards.records import list_runs
+from slatebench.leaderboards.schema import Versions
+from slatebench.leaderboards.tables import as_csv, as_json, as_markdown, as_table, caption, number
+from slatebench.metrics.statistics import bootstrap_interval
+
+Make = Callable[..., Any]
+P = 60
+
+
+def scores(mean: float, seed: int = 0, samples: int = 1, spread: float = 0.05) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    values = np.clip(mean + spread * rng.standard_normal((P, samples)), 0, 1)
+    return {"ndcg_sim_at_10": values, "ndcg_at_10": values / 4}
+
+
+@pytest.fixture
+def runs(make_run: Make, tmp_path: Path) -> Callable[[], list[Any]]:
+    groups = [f"g{i // 2}" for i in range(P)]
+    make_run(scores(0.40, 1), model="bm25", groups=groups)
+    make_run(scores(0.405, 2), model="dense", groups=groups)
+    for seed in (0, 1, 2):
+        make_run(scores(0.60, 3 + seed, samples=4), model="dmsg", seed=seed, samples=4, groups=groups)
+    make_run(scores(0.05, 9), model="random", groups=groups)
+    make_run(scores(1.0, 9, spread=0), model="ceiling:reference", groups=groups)
+    return lambda: list_runs(tmp_path / "runs")[0]
+
+
+def test_order_bands_and_kinds(runs: Make) -> None:
+    board = build_board(runs(), "toy")
+    assert [(s.label, s.kind) for s in board.systems] == [
+        ("dmsg", "system"),
+        ("dense", "system"),
+        ("bm25", "system"),
+        ("random", "floor"),
+        ("ceiling:reference", "ceiling"),
+    ]
+    assert [s.band for s in board.systems] == [(1, 1), (2, 2), (3, 2), (4, 4), None]
+
+
+def test_seeds_are_one_system_and_no_further_evidence(runs: Make) -> None:
+    board = build_board(runs(), "toy")
+    dmsg = board.systems[0]
+    assert dmsg.seeds == [0, 1, 2]
+    per_request = np.mean([s.values["ndcg_sim_at_10"].mean(1) for s in dmsg.scores], axis=0)
+    mean, low, high = bootstrap_interval(per_request, groups=board.groups, seed=0)
+    summary = dmsg.summary["ndcg_sim_at_10"]
+    assert (summary["mean"], summary["low"], summary["high"]) == pytest.approx((mean, low, high))
+    assert summary["n"] == P and summary["sd_over_seeds"] is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"fingerprint": "beef"}, "fingerprint"),
+        ({"k": 5}, "k"),
+        ({"part": "valid"}, "part"),
+        ({"budget": "paper"}, "budget"),
+        ({"versions": Versions(model="1", metrics="2", features="1", evaluation="1")}, "metric version"),
+        ({"versions": Versions(model="1", metrics="1", features="1", evaluation="2")}, "evaluation embedding"),
+    ],
+)
+def test_what_can_not_be_compared_is_listed_with_the_reason(
+    runs: Make, make_run: Make, change: dict[str, Any], word: str
+) -> None:
+    make_run(scores(0.9), model="other", **change)
+    board = build_board(runs(), "toy")
+    assert "other" not in [s.label for s in board.systems]
+    ((label, reason),) = board.not_comparable
+    assert label == "other" and word in reason
+    assert any("not comparable: other" in line for line in caption(board))
+
+
+def test_failed_cells_are_named(runs: Make, make_run: Make) -> None:
+    make_run(scores(0.9), model="broken", state="timeout", record={"reason": "stopped after 3 s"})
+    board = build_board(runs(), "toy")
+    assert [run.spec.model for run in board.failed] == ["broken"]
+    assert any("broken" in line and "stopped after 3 s" in line for line in caption(board))
+
+
+def test_systems_of_one_label_are_told_apart_by_what_differs(runs: Make, make_run: Make) -> None:
+    make_run(scores(0.3), model="twin", config={"width": 1, "same": 1})
+    make_run(scores(0.2), model="twin", config={"width": 2, "same": 1})
+    labels = [s.label for s in build_board(runs(), "toy").systems]
+    assert "twin (width=1)" in labels and "twin (width=2)" in labels
+
+
+def test_best_of_a_column_leaves_floors_and_ceilings_out(runs: Make) -> None:
+    assert build_board(runs(), "toy").best("ndcg_sim_at_10") == {"dmsg"}
+
+
+def test_no_runs_is_a_clear_line(runs: Make) -> None:
+    with pytest.raises(UsageError, match=r"slatebench bench MODEL --dataset nowhere"):
+        build_board(runs(), "nowhere")
+
+
+def test_latency_and_fit_stand_on_the_board(runs: Make, make_run: Make) -> None:
+    record = {"latency": {"p50_ms": 12.34567, "p95_ms": 20.0}, "fit": {"seconds": 61.0}}
+    make_run(scores(0.99), model="timed", record=record)
+    board = build_board(runs(), "toy")
+    assert board.systems[0].latency("p50_ms") == 12.34567 and board.systems[0].seconds("fit") == 61
+    text = as_markdown(board)
+    assert "12.3 ms" in text and "61 s" in text
+
+
+def test_latencies_of_two_machines_never_share_a_column(runs: Make, make_run: Make) -> None:
+    def record(p50: float, cpu: str) -> dict:
+        return {"latency": {"p50_ms": p50, "p95_ms": 2 * p50, "machine": {"cpu": cpu, "cores": 2, "gpu": None}}}
+
+    for model, p50, cpu in (("here", 11.5, "ours"), ("here-too", 12.5, "ours"), ("there", 3.5, "a faster one")):
+        make_run(scores(0.9), model=model, record=record(p50, cpu))
+    board = build_board(runs(), "toy")
+    assert board.machine == "ours, 2 cores"
+    text = as_markdown(board)
+    assert "11.5 ms" in text and "12.5 ms" in text and "3.5 ms" not in text
+    assert "latency not shown: there was timed on a faster one, 2 cores" in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 200])
+def test_the_table_fits_the_terminal(runs: Make, width: int) -> None:
+    import io
+
+    from rich.console import Console
+
+    text = io.StringIO()
+    Console(file=text, width=200).print(as_table(build_board(runs(), "toy"), width=width))
+    lines = text.getvalue().splitlines()[2:]
+    assert max(map(len, lines)) <= max(width, 82)  # never narrower than rank, system, headline, times
+    assert all(name in text.getvalue() for name in ("dmsg", "NDCGSim@10"))
+
+
+def test_the_same_figures_in_every_format(runs: Make) -> None:
+    import json
+
+    import polars as pl
+
+    board = build_board(runs(), "toy")
+    mean = board.systems[0].summary["ndcg_sim_at_10"]["mean"]
+    assert mean is not None
+    table = json.loads(as_json(board))
+    assert table["systems"][0]["metrics"]["ndcg_sim_at_10"]["mean"] == mean
+    frame = pl.read_csv(as_csv(board).encode())
+    assert frame.filter(label="dmsg", metric="ndcg_sim_at_10")["mean"].item() == pytest.approx(mean)
+    assert number(mean, *(board.systems[0].summary["ndcg_sim_at_10"][key] for key in ("low", "high"))) in as_markdown(
+        board
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (0.45123, 0.4301, 0.4722, ".451"),
+        (0.45123, 0.2, 0.7, ".45"),
+        (0.45123, 0.4512, 0.4513, ".4512"),
+        (12.3456, 11.0, 13.5, "12.3"),
+        (-0.031, -0.05, -0.01, "-.031"),
+        (1.0, 1.0, 1.0, "1.000"),
+        (None, None, None, "–"),
+    ],
+)
+def test_digits_follow_the_interval(value: float, low: float, high: float, text: str) -> None:
+    assert number(value, low, high) == text
+
+
+def test_markdown_survives_a_label_with_a_bar(runs: Make, make_run: Make) -> None:
+    make_run(scores(0.99), model="odd", record={"label": "odd a=x|y"})
+    assert r"odd a=x\|y" in as_markdown(build_board(runs(), "toy"))

@@ -1,0 +1,337 @@
+"""Verdicts of claims and the gate: rules on both sides, statistics against direct computation, one claim end to end."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from slatebench.benchmark import bench, gate
+from slatebench.benchmark.claim_list import CLAIMS
+from slatebench.benchmark.claim_statistics import (
+    Experiment,
+    Figure,
+    Health,
+    LatencyRatio,
+    combined_interval,
+    difference,
+    flatness,
+    gap_growth,
+    level,
+    ratio,
+    ratio_growth,
+    smallest_rise,
+)
+from slatebench.benchmark.claims import (
+    Claim,
+    Result,
+    Rule,
+    System,
+    choose,
+    read_results,
+    run_claims,
+    why_not,
+    write_result,
+)
+from slatebench.benchmark.claims_report import as_html, as_markdown, pair_up
+from slatebench.benchmark.cli import app
+from slatebench.datasets.errors import SlateBenchError, UsageError
+from slatebench.leaderboards.records import Run, read_run
+from slatebench.models.registry import BUILTIN
+
+# --- rules ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rule, low, high, verdict",
+    [
+        (Rule(low=1.0), 1.01, 1.4, "held"),
+        (Rule(low=1.0), 0.6, 0.99, "not held"),
+        (Rule(low=1.0), 0.9, 1.1, "inconclusive"),
+        (Rule(high=0.3), 0.1, 0.29, "held"),
+        (Rule(high=0.3), 0.31, 0.5, "not held"),
+        (Rule(high=0.3), 0.29, 0.31, "inconclusive"),
+        (Rule(0.95, 1.05), 0.96, 1.04, "held"),
+        (Rule(0.95, 1.05), 0.5, 0.94, "not held"),
+        (Rule(0.95, 1.05), 1.06, 1.5, "not held"),
+        (Rule(0.95, 1.05), 0.94, 1.06, "inconclusive"),
+        (Rule(0.95, 1.05), 0.94, 1.0, "inconclusive"),
+    ],
+)
+def test_a_verdict_needs_the_whole_interval_on_one_side(rule, low, high, verdict):
+    assert rule.verdict(Figure((low + high) / 2, low, high)) == verdict
+
+
+def test_without_an_interval_nothing_is_decided():
+    assert Rule(low=1.0).verdict(Figure(5.0)) == "inconclusive"
+    assert Rule(low=1.0).verdict(Figure(5.0, math.nan, math.nan)) == "inconclusive"
+
+
+@given(st.floats(-10, 10), st.floats(-10, 10), st.floats(-10, 10))
+def test_rules_are_exclusive_and_complementary(edge, one, other):
+    low, high = sorted((one, other))
+    figure = Figure(low, low, high)
+    above, below = Rule(low=edge).verdict(figure), Rule(high=edge).verdict(figure)
+    assert {above, below} in ({"held", "not held"}, {"inconclusive"}) or low == high == edge or edge in (low, high)
+
+
+# --- statistics, on made-up experiments ---------------------------------------------------------------------
+
+
+class Made(Experiment):
+    """An experiment of values given directly: {role: {metric: [P, S]}}."""
+
+    def __init__(self, values, groups):
+        super().__init__({}, "standard", None)
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "made_groups", groups)
+
+    def means(self, role, metric):
+        return self.values[role][metric]
+
+    def groups(self):
+        return self.made_groups
+
+
+def made(seed=0, P=300, S=10):
+    rng = np.random.default_rng(seed)
+    base = rng.beta(2, 5, (P, 1))
+    noise = lambda: rng.normal(0, 0.02, (P, S))  # noqa: E731
+    values = {
+        "a": {"m": 1.2 * base + noise(), "m_large": 1.6 * base + noise(), "lonely": np.full((P, S), np.nan)},
+        "b": {"m": base + noise(), "m_large": 1.3 * base + noise()},
+        "fading": {"m": base * np.linspace(1.2, 0.8, S)},
+    }
+    return Made(values, [f"g{i // 3}" for i in range(P)])
+
+
+def test_statistics_find_what_was_put_in():
+    done = made()
+    expected = {
+        ratio("m", "a", "b"): 1.2,
+        difference("m", "a", "b"): 0.2 * 2 / 7,
+        level("b", "m"): 2 / 7,
+        flatness("a", "m"): 1.0,
+        flatness("fading", "m"): np.linspace(1.2, 0.8, 10)[5:].mean() / np.linspace(1.2, 0.8, 10)[:5].mean(),
+        gap_growth("m", "m_large", "a", "b"): (0.3 - 0.2) * 2 / 7,
+        ratio_growth("m", "a", "b", "b", "b"): 1.2,
+        smallest_rise("m", ["b", "a"]): 0.2 * 2 / 7,
+        smallest_rise("m", ["b", "a", "b"]): -0.2 * 2 / 7,
+    }
+    for statistic, value in expected.items():
+        figure = statistic.measure(done)
+        assert figure.low <= figure.value <= figure.high
+        assert figure.value == pytest.approx(value, rel=0.08), statistic.text
+
+
+def test_both_sides_of_a_rule_are_reached():
+    done = made()
+    assert Rule(low=1.0).verdict(ratio("m", "a", "b").measure(done)) == "held"
+    assert Rule(low=1.0).verdict(ratio("m", "b", "a").measure(done)) == "not held"
+    assert Rule(0.95, 1.05).verdict(flatness("a", "m").measure(done)) == "held"
+    assert Rule(0.95, 1.05).verdict(flatness("fading", "m").measure(done)) == "not held"
+    middle = ratio("m", "a", "b").measure(done).value
+    assert Rule(low=middle).verdict(ratio("m", "a", "b").measure(done)) == "inconclusive"
+
+
+def test_groups_are_the_evidence():
+    values = np.repeat(np.random.default_rng(0).normal(0, 1, (20, 1)), 15, axis=0)  # 15 copies of each
+    mean = lambda m: m[..., 0]  # noqa: E731
+    _, low, high = combined_interval(values, [str(i // 15) for i in range(300)], mean)
+    _, alone_low, alone_high = combined_interval(values, [str(i) for i in range(300)], mean)
+    assert high - low > 3 * (alone_high - alone_low)
+    assert combined_interval(values, ["one"] * 300, mean)[1:] == (None, None)
+
+
+def test_a_term_without_values_says_so():
+    with pytest.raises(SlateBenchError, match="no request has a value"):
+        ratio("lonely", "a", "a").measure(made())
+
+
+# --- the registered claims -----------------------------------------------------------------------------------
+
+
+def test_registered_claims_are_complete():
+    assert len({claim.id for claim in CLAIMS}) == len(CLAIMS)
+    for claim in CLAIMS:
+        assert claim.sentence and claim.published and claim.paper
+        assert math.isfinite(claim.rule.low) or math.isfinite(claim.rule.high)
+        roles = [term.role for term in getattr(claim.statistic, "terms", ())]
+        roles += [getattr(claim.statistic, side) for side in ("a", "b") if hasattr(claim.statistic, side)]
+        assert roles and set(roles) <= set(claim.systems), claim.id
+
+
+def test_a_claim_about_a_model_that_is_not_there_says_so():
+    absent = Claim("x", "p", "s", "none", {"a": System("no-such-model")}, level("a", "m"), Rule(low=0))
+    assert why_not(absent) == "model 'no-such-model' is not there yet"
+    there = dataclasses.replace(absent, systems={"a": System("bm25:sampled")})
+    assert why_not(there) is None
+    assert why_not(dataclasses.replace(there, missing="not possible yet")) == "not possible yet"
+
+
+def test_unknown_ids_are_named():
+    with pytest.raises(UsageError, match="did you mean 'dmsg-ndcg-sim'"):
+        choose(["dmsg-ndcgsim"], CLAIMS)
+    assert choose([], CLAIMS) == CLAIMS
+
+
+# --- end to end ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bed(install, tmp_path_factory):
+    """Retrieval models on the tiny dataset: good, and bad."""
+    install("from plain_model import Plain", {"plain": "Plain"})
+    folder = tmp_path_factory.mktemp("runs")
+    encoder = "hash"
+    claim = Claim(
+        "test-better", "no paper", "Retrieval <b>beats</b> random | items.", "none",
+        {"retrieval": System("bm25", encoder=encoder), "random": System("random", encoder=encoder)},
+        difference("ndcg_at_5", "retrieval", "random"), Rule(low=0.0),
+    )  # fmt: skip
+    claims = [
+        claim,
+        dataclasses.replace(claim, id="test-setting", systems={"a": System("bm25", {"kk1": 2.0}, encoder)}),
+        dataclasses.replace(claim, id="test-speed", statistic=LatencyRatio("retrieval", "random", 50)),
+        dataclasses.replace(claim, id="test-absent", systems={"a": System("no-such-model")}),
+    ]
+    results = run_claims(claims, "tiny", budget="smoke", runs=folder, mlflow=False)
+    return folder, claims, {result.claim: result for result in results}
+
+
+def test_claims_run_end_to_end(bed):
+    _, _, results = bed
+    better = results["test-better"]
+    assert better.verdict == "held" and 0 < better.low < better.value < better.high
+    assert better.machine["cpu"] and len(better.runs) == 2 and better.details.keys() == {
+        "retrieval: ndcg_at_5", "random: ndcg_at_5"
+    }  # fmt: skip
+    for id_, words in {"test-setting": "unknown setting of bm25 'kk1'",
+                       "test-absent": "model 'no-such-model' is not there yet"}.items():  # fmt: skip
+        assert results[id_].verdict == "not run" and words in results[id_].reason, results[id_]
+    speed = results["test-speed"]
+    assert speed.verdict == "inconclusive" and speed.value > 0 and "too few" in speed.reason
+    assert "budget smoke" in better.verdict_line and "budget smoke" not in results["test-absent"].verdict_line
+
+
+def test_statistics_from_records(bed):
+    folder, _, results = bed
+    retrieval, chance = (read_run(folder / path) for path in results["test-better"].runs)
+    done = Experiment({"retrieval": [retrieval], "random": [chance]}, "smoke", folder)
+    worse = difference("ndcg_at_5", "random", "retrieval").measure(done)
+    assert worse.value == pytest.approx(-results["test-better"].value) and Rule(low=0.0).verdict(worse) == "not held"
+    recorded = retrieval.record.metrics["ndcg_at_5"].mean - chance.record.metrics["ndcg_at_5"].mean
+    assert worse.value == pytest.approx(-recorded)
+    with pytest.raises(SlateBenchError, match="bm25 has no ndcg_at_7"):
+        ratio("ndcg_at_7", "retrieval", "random").measure(done)
+    health = Health("collision_rate", "retrieval", "random")
+    with pytest.raises(SlateBenchError, match="retrieval reports no collision_rate"):
+        health.measure(done)
+
+    def with_health(run, seed, value):
+        spec = run.spec.model_copy(update={"seed": seed})
+        return Run(
+            run.folder, run.record.model_copy(update={"spec": spec, "fit": {"health": {"collision_rate": value}}})
+        )
+
+    low = [with_health(retrieval, seed, value) for seed, value in enumerate((0.02, 0.03, 0.01))]
+    high = [with_health(chance, seed, value) for seed, value in enumerate((0.12, 0.14, 0.10))]
+    one = health.measure(Experiment({"retrieval": low[:1], "random": high[:1]}, "smoke", folder))
+    assert one.low is None and "--seeds" in one.why_no_interval and one.value == pytest.approx(-0.10)
+    three = health.measure(Experiment({"retrieval": low, "random": high}, "smoke", folder))
+    half = 4.302652729911275 * 0.01 / 3**0.5  # t with 2 degrees of freedom; the gaps are .10, .11, .09
+    assert (three.low, three.high) == (pytest.approx(-0.10 - half), pytest.approx(-0.10 + half))
+
+
+def test_results_are_kept_and_reported(bed):
+    folder, claims, results = bed
+    kept = {result.claim: result for result in read_results(folder)}
+    assert kept == results
+    later = dataclasses.replace(claims[0], id="test-later")
+    rows = pair_up([*claims, later], list(kept.values()))
+    text, page = as_markdown(rows), as_html(rows)
+    assert "1 held, 0 not held, 1 inconclusive, 3 not run" in text and "1 held, 0 not held" in page
+    assert "slatebench claims run test-later" in text
+    assert "<b>beats" not in page and "&lt;b&gt;beats" in page and "beats&lt;/b> random \\| items" in text
+    assert "http" not in page and "<script" not in page and "src=" not in page
+    better = results["test-better"]
+    assert f"[{better.low:.3f}, {better.high:.3f}]" in text and better.machine["cpu"] in text
+
+
+def test_a_result_is_not_overwritten_by_not_run(tmp_path):
+    done = Result("c", "d", "held", value=1.0, low=0.5, high=1.5)
+    write_result(done, tmp_path)
+    write_result(Result("c", "d", "not run", "gone"), tmp_path)
+    assert read_results(tmp_path) == [done]
+    write_result(Result("c", "d", "not held"), tmp_path)
+    assert read_results(tmp_path)[0].verdict == "not held"
+
+
+def test_a_damaged_result_is_one_clear_line(tmp_path):
+    (tmp_path / ".claims" / "d").mkdir(parents=True)
+    (tmp_path / ".claims" / "d" / "c.json").write_text("{")
+    with pytest.raises(SlateBenchError, match="damaged result"):
+        read_results(tmp_path)
+
+
+# --- the gate --------------------------------------------------------------------------------------------------
+
+
+def test_the_gate_fails_only_what_is_worse_beyond_noise(bed):
+    folder, _, _ = bed
+    options = {"dataset": "tiny", "metric": "ndcg_at_5", "runs": folder}
+    better, worse = gate("bm25", "random", **options), gate("random", "bm25", **options)
+    assert better.passed and better.conclusive and better.line.startswith("passed:")
+    assert not worse.passed and worse.conclusive and worse.line.startswith("FAILED")
+    assert worse.difference == pytest.approx(-better.difference) and worse.low <= worse.difference <= worse.high
+    lenient = gate("random", "bm25", **options, margin=1.0)
+    assert lenient.passed and lenient.conclusive
+    middle = gate("random", "bm25", **options, margin=-worse.difference)
+    assert middle.passed and not middle.conclusive and "inconclusive" in middle.line
+    same = gate("bm25", "bm25", **options, margin=0.0)
+    assert same.passed and same.difference == 0
+
+
+def test_the_gate_knows_which_way_a_metric_points(bed):
+    folder, _, _ = bed
+    options = {"dataset": "tiny", "metric": "short_rate", "runs": folder}  # less is better; neither is ever short
+    assert gate("bm25", "random", **options).passed
+    with pytest.raises(UsageError, match="has no better direction"):
+        gate("bm25", "random", dataset="tiny", metric="popularity", runs=folder)
+    with pytest.raises(UsageError, match="margin"):
+        gate("bm25", "random", dataset="tiny", metric="ndcg_at_5", margin=-0.1, runs=folder)
+    with pytest.raises(UsageError, match="no finished run"):
+        gate("dense", "random", dataset="tiny", metric="ndcg_at_5", runs=folder)
+
+
+def test_commands(bed):
+    folder, _, _ = bed
+    run = CliRunner().invoke
+    base = ["--dataset", "tiny", "--metric", "ndcg_at_5", "--runs", str(folder)]
+    assert run(app, ["gate", "bm25", "--against", "random", *base]).exit_code == 0
+    failed = run(app, ["gate", "random", "--against", "bm25", *base, "--json"])
+    assert failed.exit_code == 1 and json.loads(failed.stdout)["passed"] is False
+    listed = run(app, ["claims", "list", "--json"])
+    assert [json.loads(line)["id"] for line in listed.stdout.splitlines()] == [claim.id for claim in CLAIMS]
+    out = folder / "report.html"
+    assert run(app, ["claims", "report", "--format", "html", "--out", str(out), "--runs", str(folder)]).exit_code == 0
+    absent = [claim for claim in CLAIMS if any(s.model not in BUILTIN for s in claim.systems.values())]
+    page = out.read_text()
+    assert all(f"{claim.id}: " in page for claim in CLAIMS)
+    assert page.count("is not there yet") == len(absent)
+    timed = run(
+        app, ["latency", "bm25", "random", "--dataset", "tiny", "--requests", "5", "--runs", str(folder), "--json"]
+    )
+    found = json.loads(timed.stdout)
+    assert list(found) == ["machine", "dataset", "models", "ratios"]
+    assert [one["model"] for one in found["models"]] == ["bm25", "random"]
+
+
+def test_bench_finds_claims_runs_again(bed):
+    folder, _, results = bed
+    again = bench("bm25", "tiny", budget="smoke", encoder="hash", runs=folder, mlflow=False, latency=False)
+    assert str(again.runs[0].folder.relative_to(folder)) in results["test-better"].runs

@@ -1,0 +1,254 @@
+"""Models that misbehave: each is one failed cell with a clear reason, and the grid goes on."""
+
+import os
+import time
+
+import psutil
+import pytest
+
+from slatebench.benchmark import bench
+from slatebench.leaderboards.records import find_run, list_runs
+
+SOURCE = """
+import os, signal, subprocess, sys, time
+
+import numpy as np
+from plain_model import Plain
+from slatebench.datasets.schema import Slates
+
+
+class Good(Plain):
+    name = "good"
+
+
+class Hang(Plain):
+    name = "hang"
+    def generate(self, *args, **more):
+        while True:
+            time.sleep(60)
+
+
+class Repeats(Plain):
+    name = "repeats"
+    def generate(self, requests, k, *, samples=1, **more):
+        return Slates(np.zeros((requests.height, samples, k), dtype=np.int64))
+
+
+class Outside(Plain):
+    name = "outside"
+    def generate(self, requests, k, **more):
+        slates = super().generate(requests, k, **more)
+        slates.items[3, 0, 1] = len(self.catalog)
+        return slates
+
+
+class NaN(Plain):
+    name = "nan"
+    def generate(self, requests, k, **more):
+        slates = super().generate(requests, k, **more)
+        slates.diagnostics["rounding_gap"] = np.full(slates.items.shape[:2], np.nan)
+        return slates
+
+
+class Floats(Plain):
+    name = "floats"
+    def generate(self, requests, k, **more):
+        return Slates(super().generate(requests, k, **more).items * np.nan)
+
+
+class Shape(Plain):
+    name = "shape"
+    def generate(self, requests, k, **more):
+        return super().generate(requests.head(3), k + 1, **more)
+
+
+class Nothing(Plain):
+    name = "nothing"
+    def generate(self, requests, k, **more):
+        pass
+
+
+class Raises(Plain):
+    name = "raises"
+    def fit(self, data, **more):
+        raise ValueError("a line\\nand another")
+
+
+class Exits(Plain):
+    name = "exits"
+    def generate(self, requests, k, **more):
+        sys.exit(0)
+
+
+class Leaves(Plain):
+    name = "leaves"
+    def generate(self, requests, k, **more):
+        os._exit(0)
+
+
+class Killed(Plain):
+    name = "killed"
+    def fit(self, data, **more):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Leaks(Plain):
+    name = "leaks"
+    def fit(self, data, **more):
+        held = []
+        while True:
+            held.append(np.ones(2**21))  # 16 MiB
+            time.sleep(0.005)
+
+
+class Writes(Plain):
+    name = "writes"
+    def generate(self, requests, k, **more):
+        self.catalog.items[0, "title"] = "something else"
+        return super().generate(requests, k, **more)
+
+
+class WritesFeatures(Plain):
+    name = "writes-features"
+    def fit(self, data, **more):
+        data.features.catalog.items[0, "title"] = "something else"
+        return super().fit(data, **more)
+
+
+class Peeks(Plain):
+    name = "peeks"
+    def generate(self, requests, k, **more):
+        from slatebench.datasets.registry import load_dataset
+        load_dataset("tiny").test.references
+        return super().generate(requests, k, **more)
+
+
+class PeeksInThread(Plain):
+    name = "peeks-in-thread"
+    def fit(self, data, **more):
+        import threading
+        from slatebench.datasets.registry import load_dataset
+        found = []
+        def look():
+            try:
+                found.append(load_dataset("tiny").test.references)
+            except Exception as error:
+                found.append(error)
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+        if isinstance(found[0], Exception):
+            raise found[0]
+        return super().fit(data, **more)
+
+
+class PeeksAtLoading(Plain):
+    name = "peeks-at-loading"
+    def restore(self, arrays):
+        from slatebench.datasets.registry import load_dataset
+        load_dataset("tiny").valid.references
+
+
+class Talks(Plain):
+    name = "talks"
+    def generate(self, requests, k, **more):
+        os.write(1, b"\\xff" * 3_000_000)  # no text, no newline
+        print("{}" * 1_000_000)
+        try:
+            input()
+        except EOFError:
+            pass
+        return super().generate(requests, k, **more)
+
+
+class Lingers(Plain):
+    name = "lingers"
+    def fit(self, data, **more):
+        lingerer = [sys.executable, "-c", "import time; time.sleep(600)", "slatebench-lingerer"]
+        subprocess.Popen(lingerer)
+        subprocess.run([sys.executable, "-c", f"import subprocess; subprocess.Popen({lingerer})"])  # now an orphan
+        return super().fit(data, **more)
+"""
+
+EXPECTED = {  # model -> state, words of the reason
+    "hang": ("timeout", "stopped after 15 s"),
+    "repeats": ("failed", "an item is repeated inside a slate (request 'test-0', sample 0)"),
+    "outside": ("failed", "id 240 is outside the catalogue 0..239 (request 'test-3', sample 0)"),
+    "nan": ("failed", "diagnostic 'rounding_gap' holds NaN or infinity (request 'test-0', sample 0)"),
+    "floats": ("failed", "slates must be an int64 array, got float64"),
+    "shape": ("failed", "slates have shape (3, 1, 6), expected (40, 1, 5)"),
+    "nothing": ("failed", "generate must return Slates, got NoneType"),
+    "raises": ("failed", "ValueError: a line"),
+    "exits": ("failed", "SystemExit"),
+    "leaves": ("failed", "the process ended by itself (exit code 0)"),
+    "killed": ("failed", "the process was killed (SIGKILL"),
+    "leaks": ("failed", "GiB of memory, more than --memory 1"),
+    "writes": ("failed", "the model wrote into the catalogue"),
+    "writes-features": ("failed", "the model wrote into the catalogue"),
+    "peeks": ("failed", "a model tried to read the references of 'test'"),
+    "peeks-in-thread": ("failed", "a model tried to read the references of 'test'"),
+    "peeks-at-loading": ("failed", "a model tried to read the references of 'valid'"),
+    "talks": ("done", None),
+    "lingers": ("done", None),
+    "good": ("done", None),
+}
+CLASSES = {"nan": "NaN", "writes-features": "WritesFeatures", "peeks-in-thread": "PeeksInThread",
+           "peeks-at-loading": "PeeksAtLoading"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def grid(install, tmp_path_factory):
+    """One bench over all of them, the good one first and last."""
+    install(SOURCE, {name: CLASSES.get(name, name.capitalize()) for name in EXPECTED})
+    folder = tmp_path_factory.mktemp("runs")
+    options = dict(budget="smoke", encoder="hash", runs=folder, mlflow=False, latency=False)
+    before = bench("good", "tiny", **options).runs[0]
+    content = (before.folder / "record.json").read_bytes()
+    found = bench(list(EXPECTED), "tiny", timeout=15, memory_gib=1.0, **options)
+    assert (before.folder / "record.json").read_bytes() == content, "a finished cell was written again"
+    return folder, {run.record.label: run for run in found.runs}, found
+
+
+@pytest.mark.parametrize("model", EXPECTED)
+def test_each_ends_in_its_own_state_with_one_clear_line(grid, model):
+    _, runs, _ = grid
+    record = runs[model].record
+    state, words = EXPECTED[model]
+    assert record.state == state, record.reason
+    if words is None:
+        assert record.reason is None and record.metrics["ndcg_at_5"].n == 40
+    else:
+        assert record.reason is not None and words in record.reason and "\n" not in record.reason
+
+
+def test_the_call_says_that_something_failed_and_keeps_every_record(grid):
+    folder, runs, found = grid
+    assert not found.ok
+    on_disk, problems = list_runs(folder, "tiny")
+    assert not problems
+    assert {run.record.label: run.record.state for run in on_disk} | {m: s for m, (s, _) in EXPECTED.items()} == {
+        run.record.label: run.record.state for run in on_disk
+    }
+    assert {"random", "popularity", "ceiling:reference"} <= {
+        run.record.label for run in on_disk if run.record.state == "done"
+    }
+    assert all(find_run(folder, run.spec) is not None for run in runs.values())
+    assert not list(folder.rglob(".tmp-*"))
+
+
+def test_a_log_stays_small_whatever_a_model_prints(grid):
+    folder, _, _ = grid
+    assert max(path.stat().st_size for path in folder.rglob("log.txt")) < 200_000
+
+
+def test_nothing_that_a_model_started_outlives_the_grid(grid):
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        left = [
+            p for p in psutil.process_iter(["cmdline", "uids"]) if "slatebench-lingerer" in (p.info["cmdline"] or [])
+        ]
+        left = [p for p in left if p.info["uids"].real == os.getuid() and p.status() != psutil.STATUS_ZOMBIE]
+        if not left:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"still running: {left}")
