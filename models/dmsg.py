@@ -142,7 +142,10 @@ class DMSG(SlateModel):
         "ddim50": {"steps": 50},
     }
     BUDGETS: ClassVar = {
-        "smoke": {"max_steps": 120, "width": 32, "layers": 1, "latent_dim": 32, "batch_size": 32, "warmup_steps": 10},
+        "smoke": {
+            "max_steps": 150, "width": 64, "layers": 1, "latent_dim": 32, "batch_size": 32, "warmup_steps": 10,
+            "learning_rate": 4e-3,
+        },
         "standard": {"max_steps": 2000, "patience": 4},
         "paper": {
             "max_steps": 20_000, "width": 512, "layers": 6, "heads": 8, "feedforward": 4, "prompt_layers": 2,

@@ -39,6 +39,6 @@ def make_model():
 
 @pytest.fixture(scope="session")
 def fitted(data, make_model):
-    model = make_model(max_steps=250, learning_rate=4e-3, seed_rate=0.3)
+    model = make_model(max_steps=200, seed_rate=0.3)
     model.report = model.fit(data)
     return model

@@ -244,7 +244,7 @@ def test_guidance_one_is_the_conditional_network(fitted, dataset):
 def test_seed_items_condition_the_slate_and_are_not_emitted(data, dataset, make_model):
     """Where all prompts are the same, only the seed items tell the topic (six items each)."""
     same = lambda frame: frame.with_columns(prompt=pl.lit("a mix"))  # noqa: E731
-    model = make_model(max_steps=250, learning_rate=4e-3, width=64, seed_rate=1.0, order="slot")
+    model = make_model(max_steps=250, seed_rate=1.0, order="slot")
     model.fit(replace(data, slates=same(data.slates)))
     requests, topic = same(dataset.test.requests), np.arange(40)
     seeds = requests.with_columns(pl.Series("seed_items", [[6 * t, 6 * t + 1] for t in topic.tolist()]))
@@ -283,7 +283,7 @@ def test_word2vec_items_and_text_prompts_need_not_share_a_space(dataset, make_mo
     card = dataset.card.model_copy(update={"item_vectors": "word2vec"})
     music = replace(dataset, card=card)
     features = make_features(music, encoder="hash", cache=tmp_path)
-    model = make_model(presets=["residual"], max_steps=150, learning_rate=4e-3)
+    model = make_model(presets=["residual"])
     model.fit(train_data(music, features))
     assert features.items().shape[1] != features.item_texts().shape[1]
     requests = music.test.requests
