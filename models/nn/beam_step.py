@@ -39,19 +39,20 @@ def step(
     grown: Cache = []
     for i, block in enumerate(cast("list[Block]", list(stack.blocks))):
         attention, normed = block.self_attention, block.norm_self(x)
-        keys, values = attention.key_value(normed).unflatten(-1, (2 * attention.heads, 1, -1)).chunk(2, dim=2)
+        projected = attention.project(normed).unflatten(-1, (3, attention.heads, -1))  # [R, B, 3, H, w / H]
+        query, keys, values = projected[:, :, 0], projected[:, :, 1, :, None], projected[:, :, 2, :, None]
         if own is not None:
             keys, values = torch.cat([own[i][0], keys], dim=3), torch.cat([own[i][1], values], dim=3)
-        query = attention.query(normed).unflatten(-1, (attention.heads, -1))  # [R, B, H, w / H]
         if prefix is None:
             seen = F.scaled_dot_product_attention(
-                query.flatten(0, 1)[:, :, None], keys.flatten(0, 1), values.flatten(0, 1)
-            ).view_as(query)
+                query[..., None, :].flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1)
+            ).view(query.shape)
         else:
             seen = _attend(query, keys, values, *prefix[i])
         x = x + attention.out(seen.flatten(2))
         asked = block.norm_cross(x).view(len(context_mask), -1, x.shape[-1])  # [P, rows of a prompt x B, w]
-        x = x + block.cross_attention(asked, context[i], context_mask).view_as(x)
+        cross = block.cross_attention
+        x = x + cross(cross.queries(asked), context[i], context_mask).view_as(x)
         x = x + block.feed_forward(block.norm_feed(x))
         grown.append((keys, values))
     return stack.norm(x), grown
