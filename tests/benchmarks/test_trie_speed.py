@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 import torch
+
 from slatebench.models.semantic_ids.trie import Beams, Trie, advance
 
 K, D, BEAM, SLOTS = 256, 3, 20, 10

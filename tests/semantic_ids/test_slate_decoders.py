@@ -5,6 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.datasets.features import features_for_catalog, make_features
 from slatebench.datasets.schema import Catalog, train_data

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from slatebench.datasets.errors import SlateBenchError
 from slatebench.datasets.schema import CATALOG_SCHEMA, Catalog
 from slatebench.models.semantic_ids.health import check_collapse, health_report, prefix_groups, purity

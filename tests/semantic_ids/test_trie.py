@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from slatebench.models.semantic_ids.trie import Beams, Trie, TriePrior, advance
 
 TUPLES = st.lists(st.tuples(*[st.integers(0, 3)] * 3), min_size=1, max_size=40)
