@@ -179,15 +179,17 @@ class HiGR(SlateDecoder):
 
     def _all_at_once(self, context: Tensor, mask: Tensor, generator: Cache, rows: Tensor, k: int, used: Tensor,
                      prior: TriePrior | None, s: Any, uniform: Tensor) -> Decoded:  # fmt: skip
-        """One pass of the planner, all items at once, then from left to right each slot's best item that is free."""
+        """One pass of the planner, all items at once, then from left to right each slot's best item that is free.
+
+        Slots may all want the same items, so that a slot's beam is at least as wide as there are slots.
+        """
         network, R, seeds, P = self.network, len(rows), used, len(context)
         slot = torch.arange(k, device=rows.device)
         plan = network.plan(network.start.expand(P, k, -1), slot.expand(P, -1), context, mask)  # [P, k, w]
         plan = plan[rows]  # [R, k, w]
         each = torch.arange(R, device=rows.device).repeat_interleave(k)
-        found = self._items(
-            plan.flatten(0, 1), generator, mask, s.beam, seeds[each], prior.take(each) if prior is not None else None
-        )
+        asked = prior.take(each) if prior is not None else None
+        found = self._items(plan.flatten(0, 1), generator, mask, max(s.beam, k), seeds[each], asked)
         candidates, found_scores = found.places.unflatten(0, (R, k)), found.scores.unflatten(0, (R, k))
         scores, repeats = [], torch.zeros(R)
         for m in range(k):

@@ -19,7 +19,7 @@ from .nn.beam_step import Cache, joined, reorder, step
 from .nn.slate_denoiser import Condition
 from .nn.transformer import Transformer
 from .nn.units import CodeUnits, ContentUnits
-from .semantic_ids.search import best_code_is_missing, item_beam, pick
+from .semantic_ids.search import item_beam, pick
 from .semantic_ids.trie import Beams, TriePrior, advance
 from .slate_decoder import Decoded, DecoderConfig, DecoderSampling, SlateDecoder, SlateNetwork
 
@@ -171,14 +171,12 @@ class S2S(SlateDecoder):
             source = origin
             hit = missing = torch.zeros(R, dtype=torch.bool)
             for level in range(trie.levels + 1):
-                logits = None
-                if level < trie.levels:
-                    logits = steps.all_of(before, source, slot, level)
-                    if prior is None:
-                        missing = missing | best_code_is_missing(trie, level, beams.nodes[:, 0], logits[:, 0]).cpu()
+                logits = steps.all_of(before, source, slot, level) if level < trie.levels else None
                 now = gone[level + 1].gather(1, origin[..., None].expand(-1, -1, used.shape[2]))
-                beams, source, repeat = advance(trie, level, beams, logits, s.beam, now, prior, weight)
-                origin, hit = origin.gather(1, source), hit | repeat.cpu()
+                found = advance(trie, level, beams, logits, s.beam, now, prior, weight)
+                beams, source, hit = found.beams, found.source, hit | found.repeats.cpu()
+                missing = missing if found.invalid is None else missing | found.invalid.cpu()
+                origin = origin.gather(1, source)
                 if level < trie.levels:
                     before = self.network.units.embed(trie.code[level + 1][beams.nodes], level)
                     back = source

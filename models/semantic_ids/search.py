@@ -49,19 +49,12 @@ def item_beam(trie: Trie, ask: Ask, rows: int, width: int, used: Tensor, prior: 
     source = torch.zeros_like(beams.nodes)
     repeats = invalid = torch.zeros(rows, dtype=torch.bool, device=used.device)
     for level in range(trie.levels):
-        logits = ask(level, beams.nodes, source)
-        if prior is None and logits is not None:
-            invalid = invalid | best_code_is_missing(trie, level, beams.nodes[:, 0], logits[:, 0])
-        beams, source, repeat = advance(trie, level, beams, logits, width, gone[level + 1], prior)
-        repeats = repeats | repeat
-    beams, last, repeat = advance(trie, trie.levels, beams, None, width, gone[-1], prior)
-    return Candidates(beams.nodes, beams.scores, source.gather(1, last), repeats | repeat, invalid)
-
-
-def best_code_is_missing(trie: Trie, level: int, nodes: Tensor, logits: Tensor) -> Tensor:
-    """Rows [R] whose largest logit [R, K] is a code that no child of `nodes` [R] has."""
-    kids, real = trie.children(level, nodes)
-    return ~((trie.code[level + 1][kids] == logits.argmax(-1)[:, None]) & real).any(-1)
+        found = advance(trie, level, beams, ask(level, beams.nodes, source), width, gone[level + 1], prior)
+        beams, source, repeats = found.beams, found.source, repeats | found.repeats
+        invalid = invalid if found.invalid is None else invalid | found.invalid
+    found = advance(trie, trie.levels, beams, None, width, gone[-1], prior)
+    back = source.gather(1, found.source)
+    return Candidates(found.beams.nodes, found.beams.scores, back, repeats | found.repeats, invalid)
 
 
 def pick(scores: Tensor, temperature: float, top_p: float, uniform: Tensor) -> Tensor:

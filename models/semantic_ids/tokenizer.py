@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +25,7 @@ from ...datasets.schema import Catalog, TrainData
 from ..base import Settings
 from .health import check_collapse, health_report
 
-VERSION = "1"  # raise it when the same settings give other codes
+VERSION = "2"  # raise it when the same settings give other codes
 CHUNK = 65_536  # items encoded at once
 
 
@@ -139,11 +140,12 @@ def fit_tokenizer(
 
 @dataclass(frozen=True)
 class SemanticIds:
-    """The semantic ids of a catalogue: the tokenizer, its codes [N, D], and their health by name."""
+    """The semantic ids of a catalogue: tokenizer, codes [N, D], health by name, processor seconds of the fit."""
 
     tokenizer: Tokenizer
     codes: np.ndarray
     health: dict[str, float]
+    seconds: float
 
 
 def semantic_ids(data: TrainData, config: TokenizerConfig, seed: int) -> SemanticIds:
@@ -161,10 +163,12 @@ def semantic_ids(data: TrainData, config: TokenizerConfig, seed: int) -> Semanti
     path = cache_folder() / "semantic_ids" / f"{config.tokenizer}-{key.hexdigest()[:16]}.safetensors"
 
     def build() -> dict[str, np.ndarray]:
+        start = time.process_time()
         tokenizer = fit_tokenizer(vectors, slates, data.catalog, config, seed)
+        seconds = time.process_time() - start
         arrays = tokenizer.arrays() | {"codes": tokenizer.encode(vectors)}
         names = np.frombuffer("\n".join(tokenizer.arrays()).encode(), dtype=np.uint8)
-        return arrays | {"names": names}
+        return arrays | {"names": names, "seconds": np.array([seconds])}
 
     names = cached_array(path, "names", build).tobytes().decode().split("\n")
     tokenizer = Tokenizer.from_arrays({name: cached_array(path, name, build) for name in names})
@@ -172,7 +176,7 @@ def semantic_ids(data: TrainData, config: TokenizerConfig, seed: int) -> Semanti
     health = health_report(codes, tokenizer.codebooks.shape[1], data.catalog)
     if not config.allow_collapse:
         check_collapse(config.tokenizer, health, codes, vectors)
-    return SemanticIds(tokenizer, codes, health)
+    return SemanticIds(tokenizer, codes, health, float(cached_array(path, "seconds", build)[0]))
 
 
 def train_slates(data: TrainData) -> list[list[int]]:

@@ -207,6 +207,23 @@ class Beams:
         return cls(torch.zeros(rows, 1, dtype=torch.long, device=device), torch.zeros(rows, 1, device=device))
 
 
+@dataclass
+class Advanced:
+    """One level further: the beams, where they come from, and what the trie had to repair.
+
+    Attributes:
+        beams: of the next level [R, W].
+        source: the beam that each continues [R, W].
+        repeats: rows whose best child is exhausted [R].
+        invalid: rows whose largest logit along the best beam is a code that no item has [R]; None without logits.
+    """
+
+    beams: Beams
+    source: Tensor
+    repeats: Tensor
+    invalid: Tensor | None
+
+
 def advance(
     trie: Trie,
     level: int,
@@ -216,31 +233,35 @@ def advance(
     used: Tensor,
     prior: TriePrior | None,
     weight: float = 1.0,
-) -> tuple[Beams, Tensor, Tensor]:
-    """The `width` best children of all beams, none of them exhausted.
+) -> Advanced:
+    """The `width` best children of all beams, none of them exhausted; fewer where there are fewer children.
 
     Args:
         trie: the trie.
         level: of the beams.
         beams: [R, B].
         logits: over the next codes [R, B, K], or None.
-        width: beams wanted; fewer where there are fewer children.
+        width: beams wanted.
         used: exhausted nodes of the next level [R, B or 1, m], -1 = none: see `Trie.exhausted`.
         prior: of the rows.
         weight: of the new log-probabilities.
-
-    Returns:
-        Beams of the next level [R, W], the beam each comes from [R, W], and the rows whose best child is exhausted [R].
     """
     log_probs, kids = trie.log_probs(level, beams.nodes, logits, prior)
     R, B, C = kids.shape
     total = beams.scores[..., None] + (log_probs if weight == 1 else weight * log_probs)
-    free = torch.cat([total, total.new_empty(R, B, 1)], dim=2)  # a last column that takes what is no child
-    mine = (trie.parent[level + 1][used.clamp(min=0)] == beams.nodes[..., None]) & (used >= 0)  # [R, B, m]
-    column = torch.where(mine, used - trie.first[level][beams.nodes][..., None], C)
-    free = free.scatter_(2, column, -torch.inf)[..., :C].reshape(R, B * C)
-    scores, at = free.topk(min(width, B * C), dim=1)
-    source, column = at // C, at % C
-    nodes = trie.first[level][beams.nodes.gather(1, source)] + column
+    free = total
+    if used.shape[-1]:
+        free = torch.cat([total, total.new_empty(R, B, 1)], dim=2)  # a last column that takes what is no child
+        mine = (trie.parent[level + 1][used.clamp(min=0)] == beams.nodes[..., None]) & (used >= 0)  # [R, B, m]
+        column = torch.where(mine, used - trie.first[level][beams.nodes][..., None], C)
+        free = free.scatter_(2, column, -torch.inf)[..., :C]
+    scores, at = free.reshape(R, B * C).topk(min(width, B * C), dim=1)
+    source = at // C
+    nodes = trie.first[level][beams.nodes.gather(1, source)] + at - source * C
     nodes = torch.where(scores.isneginf(), 0, nodes)  # padding is no node
-    return Beams(nodes, scores), source, total.flatten(1).amax(1) > scores[:, 0]
+    repeats = total.flatten(1).amax(1) > scores[:, 0] if used.shape[-1] else scores.new_zeros(R, dtype=torch.bool)
+    invalid = None
+    if logits is not None and prior is None:
+        missing = trie.code[level + 1][kids[:, 0]] != logits[:, 0].argmax(-1, keepdim=True)
+        invalid = (missing | log_probs[:, 0].isneginf()).all(-1)
+    return Advanced(Beams(nodes, scores), source, repeats, invalid)

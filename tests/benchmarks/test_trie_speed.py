@@ -18,7 +18,7 @@ def decode(trie, logits):
         beams, gone = Beams.root(1, torch.device("cpu")), trie.exhausted(used)
         for level in range(D + 1):
             step = logits[slot, level].expand(1, beams.nodes.shape[1], K) if level < D else None
-            beams, _, _ = advance(trie, level, beams, step, BEAM, gone[level + 1], None)
+            beams = advance(trie, level, beams, step, BEAM, gone[level + 1], None).beams
         used = torch.cat([used, beams.nodes[:, None, :1]], dim=2)
     return trie.items[used[0, 0]].tolist()
 

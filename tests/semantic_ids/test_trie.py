@@ -79,8 +79,9 @@ def full_search(trie, width, used=(), logits=None, prior=None):
     gone = trie.exhausted(trie.place[torch.tensor(list(used), dtype=torch.long)][None, None])
     repaired = []
     for level in range(trie.levels + 1):
-        beams, _, hit = advance(trie, level, beams, logits and logits(level, beams), width, gone[level + 1], prior)
-        repaired.append(bool(hit))
+        found = advance(trie, level, beams, logits and logits(level, beams), width, gone[level + 1], prior)
+        beams = found.beams
+        repaired.append(bool(found.repeats))
     real = beams.scores[0].isfinite()  # fewer items than beams: the others lead nowhere
     return trie.items[beams.nodes[0][real]].tolist(), beams.scores[0][real], repaired
 
