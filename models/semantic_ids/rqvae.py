@@ -75,21 +75,20 @@ def quantisation_loss(before: Tensor, after: Tensor, commitment: float = COMMITM
     return (codebook + commitment * (before - after.detach()).pow(2).sum(-1)).mean()
 
 
-def prefix_contrast(anchor: Tensor, positive: Tensor, anchor_code: Tensor, positive_code: Tensor) -> Tensor:
-    """InfoNCE of one layer: -log of the positive's share among the batch's positives, by cosine over TEMPERATURE.
+def prefix_contrast(anchor: Tensor, positive: Tensor, codes: Tensor) -> Tensor:
+    """InfoNCE of one layer: -log of the positive's share among it and the batch's other anchors, by cosine.
 
-    Codewords equal to the anchor's are no negatives: their cosine is 1 whatever one does.
+    Anchors of the same code are no negatives: their cosine is 1 whatever one does.
 
     Args:
         anchor: codewords [B, e] with a gradient to both encoder and codebook: see `both_ways`.
-        positive: likewise, row b belongs to anchor b; the other rows are the negatives.
-        anchor_code: [B].
-        positive_code: [B].
+        positive: likewise, of the anchors' positives.
+        codes: of the anchors [B].
     """
-    cosines = F.normalize(anchor, dim=-1) @ F.normalize(positive, dim=-1).T / TEMPERATURE  # [B, B]
-    equal = anchor_code[:, None] == positive_code[None]
-    equal.fill_diagonal_(False)
-    return F.cross_entropy(cosines.masked_fill(equal, -math.inf), torch.arange(len(anchor)))
+    anchor, positive = F.normalize(anchor, dim=-1), F.normalize(positive, dim=-1)
+    negatives = (anchor @ anchor.T).masked_fill(codes[:, None] == codes[None], -math.inf)  # [B, B]
+    logits = torch.cat([(anchor * positive).sum(-1, keepdim=True), negatives], dim=1) / TEMPERATURE
+    return -logits.log_softmax(dim=1)[:, 0].mean()
 
 
 def both_ways(words: Tensor, residuals: Tensor) -> Tensor:
@@ -177,14 +176,14 @@ def _contrast(
     known = torch.from_numpy(np.flatnonzero(partner >= 0))
     if len(known) < 2 or anchors[0].shape[1] < 2:
         return torch.zeros(())
-    chosen, residuals, words = quantizer(encoder(x[partner[known.numpy()]]))
+    _, residuals, words = quantizer(encoder(x[partner[known.numpy()]]))
     total = torch.zeros(())
-    layers = chosen.shape[1] - 1
+    layers = words.shape[1] - 1
     for layer in range(layers):
         anchor = both_ways(anchors[2][known, layer], anchors[1][known, layer])
         positive = both_ways(words[:, layer], residuals[:, layer])
         weight = LAYER_WEIGHTS[min(layer, len(LAYER_WEIGHTS) - 1)]
-        total = total + weight * prefix_contrast(anchor, positive, anchors[0][known, layer], chosen[:, layer])
+        total = total + weight * prefix_contrast(anchor, positive, anchors[0][known, layer])
     return total / layers
 
 
