@@ -15,6 +15,7 @@ from .cli_data import datasets_app
 from .cli_leaderboard import leaderboard_app
 from .cli_measure import add_commands
 from .cli_models import models_app
+from .cli_tokenizers import tokenizers_app
 from .options import (
     BudgetOption,
     DatasetOption,
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(datasets_app, name="datasets")
 app.add_typer(models_app, name="models")
+app.add_typer(tokenizers_app, name="tokenizers")
 app.add_typer(leaderboard_app, name="leaderboard")
 add_commands(app)
 

@@ -30,6 +30,9 @@ BUILTIN: dict[str, Builtin] = {
     "hybrid": Builtin("hybrid", "Hybrid", "z-scored dense + .25 BM25: the retrieval prior alone"),
     "dmsg": Builtin("dmsg", "DMSG", "diffusion over a slate's item vectors"),
     "set-regressor": Builtin("set_regressor", "SetRegressor", "DMSG's network in one step: a control"),
+    "trie-prior": Builtin("trie_prior", "TriePriorModel", "retrieval factorised along semantic ids: their prior alone"),
+    "s2s": Builtin("s2s", "S2S", "autoregressive decoder over items or (preset sids) semantic ids"),
+    "higr": Builtin("higr", "HiGR", "hierarchical planner and item generator over semantic ids"),
 }
 
 

@@ -1,0 +1,1 @@
+"""Semantic ids: tokenizers (item vector -> D codes), the trie over a catalogue's codes, decoding within it."""
