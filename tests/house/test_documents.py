@@ -30,7 +30,7 @@ def test_the_python_example_of_the_readme(plugins: Path, tmp_path: Path) -> None
 
 def test_the_commands_of_the_readme_exist(slatebench: Callable[..., Any]) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    used = set(re.findall(r"slatebench ((?:datasets |models |leaderboard |claims )?[a-z]+)(?=[ `])", text))
+    used = set(re.findall(r"slatebench ((?:datasets |models |leaderboard |claims |tokenizers )?[a-z]+)(?=[ `])", text))
     assert {"compare", "datasets audit", "models show"} <= used
     for command in used:
         done = slatebench(*command.split(), "--help")
