@@ -26,7 +26,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than Python 3.11: make PYTHON=python3.11 ..."; exit 1; }
 	@echo "setting up $(VENV) from constraints.txt: some minutes, once"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "error: $(PYTHON) can't make a virtual environment (on Debian: apt install python3-venv)"; exit 1; }
 	@PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 

@@ -26,9 +26,9 @@ MASKED_PAPER = "Masked Diffusion for Generative Recommendation, Shah et al., arX
 DMSG, BM25 = System("dmsg"), System("bm25")
 S2S = System("s2s")  # autoregressive, of DMSG's size
 HIGR = System("higr")
-FLAT = System("flat-sid")  # flat autoregressive decoder of HiGR's size over the same semantic ids
-MASKED = System("masked-diffusion")
-TWIN = System("masked-diffusion-ar")  # its autoregressive twin on the same ids
+FLAT = System("s2s:sids")  # flat autoregressive decoder of HiGR's size over the same semantic ids
+MASKED = System("maskgr")
+TWIN = System("s2s:sids")  # its autoregressive twin on the same ids
 
 ALIKE = Rule(0.95, 1.05)  # "about equal", "stays flat": within 5 %
 QUARTER = "training on a share of the train slates"

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ..leaderboards.tables import number, short_name
 from .compare import Comparison, Example
+from .screen import output_console
 
 
 def comparison_json(found: Comparison) -> str:
@@ -21,7 +22,7 @@ def comparison_json(found: Comparison) -> str:
 
 def print_comparison(found: Comparison) -> None:
     """Table of paired differences, then the requests on which each side wins most."""
-    console = Console(highlight=False)
+    console = output_console()
     print(f"{found.a} against {found.b} on {found.dataset}: {found.requests} requests in {found.groups} groups, paired")
     table = Table(header_style="bold")
     for head in ("metric", found.a, found.b, "difference [95 %]", "p", "p (Holm)", "wins/ties/losses"):

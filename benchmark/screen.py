@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .cell import Cell
 
 
+PLAIN_SECONDS = 15  # between two lines of one phase where there is no terminal
 WIDE = 160  # characters of a table that does not go to a terminal
 
 
@@ -43,7 +45,7 @@ class Screen:
         self.console = Console(stderr=True, highlight=False)
         self.progress: Progress | None = None
         self.task: Any = None
-        self.phase = ""
+        self.phase, self.said = "", 0.0
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
@@ -68,18 +70,22 @@ class Screen:
             self._at(f"loading {cell.dataset}", 0, 0)
         elif event == "progress":
             phase, step, total, message = details["at"]
-            self._at(f"{name}: {phase}{f' ({message})' if message else ''}", step, total)
+            self._at(f"{name}: {phase}", step, total, message)
         elif event == "finished":
             self._ended(name, details["run"], details["reused"])
         elif event == "notice":
             self.notice(details["text"])
 
-    def _at(self, description: str, step: int, total: int) -> None:
+    def _at(self, phase: str, step: int, total: int, message: str = "") -> None:
+        description = f"{phase} ({message})" if message else phase
         if self.progress is not None:
             self.progress.update(self.task, description=description, completed=step, total=total or None)
-        elif description != self.phase:
-            self.phase = description
-            self.line(description)
+        elif phase != self.phase:
+            self.line(phase)
+            self.phase, self.said = phase, time.monotonic()
+        elif time.monotonic() - self.said > PLAIN_SECONDS:
+            self.line(f"{description} {step}/{total}" if total else description)
+            self.said = time.monotonic()
 
     def _ended(self, name: str, run: Run, reused: bool) -> None:
         record = run.record

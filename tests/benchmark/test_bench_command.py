@@ -150,7 +150,7 @@ def test_one_setting_makes_a_row_of_its_own(first: Any, slatebench: Command, run
         (("bench", "bm25", "--dataset", "tiny", "--budget", "huge"), 2, "huge"),
         (("bench", "bm25"), 2, "--dataset"),
         (("bench", "bm25", "--dataset", "tiny", "--bogus"), 2, "bogus"),
-        (("bench", "bm25", "--dataset", "lost", "--source", "real"), 1, "lost"),
+        (("bench", "bm25", "--dataset", "lost", "--source", "real"), 1, "SLATEBENCH_DATA"),
         (("leaderboard", "show", "--dataset", "bundle-food"), 2, "no finished run"),
         (("leaderboard", "show", "--dataset", "tiny", "--metric", "ndgc_at_10"), 2, "did you mean 'ndcg_at_10'"),
         (("compare", "bm25", "nobody", "--dataset", "tiny"), 2, "nobody"),
