@@ -11,6 +11,7 @@ import numpy as np
 from ..datasets.features import Features
 from ..datasets.schema import Catalog
 
+PRESET = {"catalogue_pairs": 64}  # of the models that offer them: so many per step
 TEXT_SHARE = 0.7  # of the pairs have the item's text as prompt, the others its category
 
 

@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from . import catalogue_pairs
 from .base import ModelCard
 from .nn.beam_step import Cache, reorder, step
 from .nn.slate_denoiser import Condition
@@ -121,6 +122,7 @@ class HiGR(SlateDecoder):
     PRESETS: ClassVar = {
         "parallel": {"parallel": True},
         "prior": {"prior": True, "max_steps": 150},
+        "pairs": catalogue_pairs.PRESET,
         "sampled": {"temperature": 1.0, "beam": 20},
         "large": {"width": 256, "layers": 5, "learning_rate": 7e-4},
     }

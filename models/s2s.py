@@ -14,6 +14,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from . import catalogue_pairs
 from .base import ModelCard
 from .nn.beam_step import Cache, joined, reorder, step
 from .nn.slate_denoiser import Condition
@@ -103,6 +104,7 @@ class S2S(SlateDecoder):
     PRESETS: ClassVar = {
         "sids": {"units": "sids"},
         "prior": {"prior": True, "max_steps": 150},
+        "pairs": catalogue_pairs.PRESET,
         "slate-beam": {"search": "slate", "temperature": 0.0},
         "sampled": {"temperature": 1.0, "beam": 20, "search": "item"},
         "large": {"width": 256, "layers": 6, "learning_rate": 7e-4},

@@ -49,6 +49,7 @@ QUALITY: dict[str, tuple[float, float]] = {
     "prompt-knn": (0.28, 0.45),
     "prompt2vec": (0.75, 0.95),
     "hybrid": (0.65, 0.85),
+    "trie-prior": (0.60, 0.80),  # dense, through a beam
 }
 
 

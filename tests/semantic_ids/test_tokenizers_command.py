@@ -1,10 +1,9 @@
 import json
 
 
-def test_compare_prints_health_of_every_tokenizer(slatebench, tmp_path):
+def test_compare_prints_health_of_every_tokenizer(slatebench):
     small = ("--set", "codes=32", "--set", "tokenizer_steps=20")
-    cache = {"SLATEBENCH_CACHE": str(tmp_path)}
-    done = slatebench("tokenizers", "compare", "--dataset", "tiny", "--json", *small, **cache)
+    done = slatebench("tokenizers", "compare", "--dataset", "tiny", "--json", *small)
     assert done.code == 0, done.err
     rows = json.loads(done.out)["tokenizers"]
     assert [(r["tokenizer"], r["positives"]) for r in rows] == [
@@ -18,7 +17,7 @@ def test_compare_prints_health_of_every_tokenizer(slatebench, tmp_path):
         assert "error" not in row
         assert 0 <= row["collision_rate"] < 1 and 0 < row["perplexity_1"] <= 1 and row["seconds"] > 0
         assert row["groups_1"] <= 32 < row["groups_2"] and 0 < row["consistency_1"] <= row["consistency_2"] <= 1
-    table = slatebench("tokenizers", "compare", "--dataset", "tiny", *small, **cache)  # from the cache
+    table = slatebench("tokenizers", "compare", "--dataset", "tiny", *small)  # from the cache
     assert table.code == 0 and "collision_rate" in table.out and "crqvae category" in table.out
 
 
