@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +15,11 @@ from ..leaderboards.records import Run, find_run, read_run, run_folder, runs_fol
 from ..leaderboards.schema import Budget, RunSpec
 from .budgets import MEASURING
 from .cell import Cell, Plan
+from .machine import threads
 from .run import base_record
 from .worker import Outcome, Worker
 
 FLOORS = ("random", "popularity")
-CEILINGS = ("ceiling:reference", "ceiling:train-seen")
-ORACLE = "ceiling:oracle"
 
 Listener = Callable[[str, "Cell", dict[str, Any]], None]  # listener(event, cell, details)
 
@@ -111,11 +109,14 @@ def bench(
     datasets = [datasets] if isinstance(datasets, str) else list(datasets)
     if not models or not datasets or not seeds:
         raise UsageError("name at least one model, one dataset and one seed")
+    for name, value in (("timeout", timeout), ("memory", memory_gib)):
+        if value is not None and not value > 0:
+            raise UsageError(f"{name}={value:g}: choose more than 0")
     folder = runs_folder(runs).resolve()
     common = {"part": part, "budget": budget, "source": source, "split_seed": split_seed, "k": k, "encoder": encoder,
               "bertscore": bertscore}  # fmt: skip
     tell = listener or (lambda event, cell, details: None)
-    worker = Worker(_threads(), memory_gib, debug)
+    worker = Worker(threads(), memory_gib, debug)
     result = BenchResult([])
     floors_run: list[Run] = []
     try:
@@ -146,20 +147,27 @@ def bench(
     if mlflow:
         from ..leaderboards.mlflow_view import log_runs
 
-        log_runs([*result.runs, *floors_run], folder)
+        try:
+            log_runs([*result.runs, *floors_run], folder)
+        except SlateBenchError as error:  # the records are whole: a view that can't be drawn is no failed run
+            result.notices.append(str(error))
+            tell("notice", plans[0].cell, {"text": str(error)})
     return result
 
 
 def _plan(worker: Worker, cell: Cell, tell: Listener) -> Plan:
     """Resolve a cell in the worker (models are imported there); a user's mistake ends the whole call."""
     tell("planning", cell, {})
-    outcome = worker.call({"do": "plan", "cell": cell.model_dump()}, timeout=600)
+    command = {"do": "plan", "cell": cell.model_dump()}
+    outcome = worker.call(command, lambda *at: tell("progress", cell, {"at": at}))
     if outcome.event is None or outcome.event["event"] != "planned":
         kind = (outcome.event or {}).get("kind")
         error = {"UsageError": UsageError, "DataError": DataError}.get(kind or "", SlateBenchError)
         raise error(outcome.reason if kind in ("UsageError", "DataError") else f"{cell.label}: {outcome.reason}")
     event = outcome.event
-    return Plan(cell, RunSpec(**event["spec"]), event["notice"], event["origin"], event["skip"])
+    return Plan(
+        cell, RunSpec(**event["spec"]), event["notice"], event["origin"], event["skip"], tuple(event["ceilings"])
+    )
 
 
 def _unique(plans: Iterable[Plan]) -> list[Plan]:
@@ -168,13 +176,11 @@ def _unique(plans: Iterable[Plan]) -> list[Plan]:
 
 
 def _floors(worker: Worker, datasets: Sequence[str], common: dict[str, Any], tell: Listener) -> list[Plan]:
-    cells = []
+    plans = []
     for dataset in datasets:
-        cells += [Cell(dataset=dataset, model=model, **common) for model in (*FLOORS, *CEILINGS)]
-    plans = [_plan(worker, cell, tell) for cell in cells]
-    for plan in list(plans):
-        if plan.spec.source == "synthetic" and plan.spec.model == CEILINGS[0]:
-            plans.append(_plan(worker, plan.cell.model_copy(update={"model": ORACLE}), tell))
+        floors = [_plan(worker, Cell(dataset=dataset, model=model, **common), tell) for model in FLOORS]
+        names = floors[0].ceilings
+        plans += [*floors, *(_plan(worker, Cell(dataset=dataset, model=name, **common), tell) for name in names)]
     return plans
 
 
@@ -217,7 +223,3 @@ def failed(plan: Plan, runs: Path, outcome: Outcome) -> Run:
     except OSError:
         pass  # a full disk must not hide the reason; it is in the returned run
     return run
-
-
-def _threads() -> int:
-    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import json
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from ..datasets.errors import UsageError
+from ..datasets.ceilings import ceiling_names
+from ..datasets.errors import UsageError, unknown_name
 from ..datasets.evaluation import EvaluationSpace, evaluation_embedding
 from ..datasets.features import Features, make_features
 from ..datasets.registry import find_dataset, load_found
@@ -43,7 +48,6 @@ class Cell(BaseModel):
     encoder: str | None = None
     bertscore: str | None = None
     overrides: dict[str, Any] = {}
-    allow_collapse: bool = False
 
     @property
     def label(self) -> str:
@@ -105,6 +109,7 @@ class Plan:
     notice: str | None
     origin: dict[str, str]
     skip: str | None = None
+    ceilings: tuple[str, ...] = ()  # of the dataset
 
 
 def plan(cell: Cell) -> Plan:
@@ -125,12 +130,15 @@ def plan(cell: Cell) -> Plan:
     sampling: dict[str, Any] = {}
     origin: dict[str, str] = {}
     skip, seed, samples, version = None, 0, 1, "1"
-    if cell.model.split(":")[0] != CEILING:
+    if cell.model.split(":")[0] == CEILING:
+        if cell.model not in (known := ceiling_names(dataset)):
+            raise unknown_name(f"ceiling of {dataset.name}", cell.model, known)
+    else:
         name, presets = parse_model(cell.model)
         cls = model_class(name)
         resolved = resolve(cls, presets, cell.budget, cell.overrides)
         config, sampling = resolved.config.model_dump(), resolved.sampling.model_dump()
-        origin, version = resolved.origin, cls.version
+        origin, version = resolved.origin, code_version(cls)
         model = cls(resolved.config, resolved.sampling)
         if model.stochastic():
             samples = cell.samples or measuring.samples
@@ -151,6 +159,7 @@ def plan(cell: Cell) -> Plan:
         samples=samples,
         budget=cell.budget,
         encoder=data.features.encoder,
+        cutoffs=cutoffs_of(dataset, k),
         bertscore=cell.bertscore or measuring.bertscore,
         versions=Versions(
             model=version,
@@ -159,7 +168,15 @@ def plan(cell: Cell) -> Plan:
             evaluation=data.space.version,
         ),
     )
-    return Plan(cell, spec, data.notice, origin, skip)
+    return Plan(cell, spec, data.notice, origin, skip, tuple(ceiling_names(dataset)))
+
+
+def code_version(cls: type[SlateModel]) -> str:
+    """The model's version; of a plug-in, with a digest of its source: whoever edits one gets new figures."""
+    if cls.__module__.startswith("slatebench."):
+        return cls.version
+    source = inspect.getsource(sys.modules[cls.__module__])
+    return f"{cls.version}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
 
 
 def _mismatch(cls: type[SlateModel], dataset: SlateDataset) -> str | None:
@@ -171,13 +188,10 @@ def _mismatch(cls: type[SlateModel], dataset: SlateDataset) -> str | None:
 
 def fit_folder(runs: Path, plan: Plan) -> Path:
     """Where the fitted model of a plan is kept, apart from its runs: a change of Sampling never fits again."""
-    import hashlib
-    import json
-
     spec = plan.spec
     name, _ = parse_model(spec.model)
     key = spec.model_dump(include={"dataset", "fingerprint", "config", "encoder"})
-    key |= {"model": name, "version": spec.versions.model, "features": spec.versions.features}
+    key |= {"model": name, "versions": spec.versions.model_dump()}  # metrics too: early stopping goes by them
     key["seed"] = spec.seed if model_class(name).seeded_fit else 0
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     return runs / ".fits" / spec.dataset / name / digest
@@ -190,6 +204,4 @@ def cutoffs_of(dataset: SlateDataset, k: int) -> list[int]:
 
 def seeded(seed: int, stream: str) -> int:
     """A seed derived by name: initialisation and sampling never share a stream."""
-    import hashlib
-
     return int(np.frombuffer(hashlib.sha256(f"{seed}|{stream}".encode()).digest()[:4], dtype=np.uint32)[0])

@@ -103,7 +103,7 @@ def bench(
         for run in result.runs:
             print(run_json(run))
     else:
-        _print_boards(result.runs, part, runs)
+        _print_boards(result.runs, runs)
         if seeds == "0" and any(run.spec.samples > 1 for run in result.runs):
             screen.line("One seed: for a claim add --seeds 0,1,2")
     for notice in result.notices:
@@ -140,7 +140,7 @@ def run_json(run: Any) -> str:
     )
 
 
-def _print_boards(runs: list[Any], part: str, folder: Path | None) -> None:
+def _print_boards(runs: list[Any], folder: Path | None) -> None:
     from ..leaderboards.tables import as_table, caption
     from .screen import output_console
     from .show import leaderboard
@@ -150,7 +150,7 @@ def _print_boards(runs: list[Any], part: str, folder: Path | None) -> None:
         mine = [run for run in runs if run.spec.dataset == dataset]
         if not any(run.record.state == "done" for run in mine):
             continue
-        board = leaderboard(dataset, part=part, budget=mine[0].spec.budget, k=mine[0].spec.k, runs=folder)
+        board = leaderboard(dataset, like=mine[0].spec, runs=folder)
         console.print(as_table(board, width=console.width))
         for line in caption(board):
             console.print(line, markup=False, soft_wrap=True)
@@ -232,14 +232,13 @@ def generate(
 def rescore(
     folders: Annotated[list[Path], typer.Argument(help="Run folders.")],
     bertscore: Annotated[str | None, typer.Option(help="Also measure BERTScore with this model.")] = None,
-    runs: RunsOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Compute the metrics of finished runs again from their slates, without a new fit."""
-    from ..leaderboards.records import read_run, runs_folder
+    from ..leaderboards.records import read_run
     from .rescore import rescore as run_rescore
 
-    for run in run_rescore([read_run(folder) for folder in folders], runs_folder(runs), bertscore=bertscore):
+    for run in run_rescore([read_run(folder) for folder in folders], bertscore=bertscore):
         print(run_json(run) if json_ else f"{run.record.label} seed {run.spec.seed}: {run.folder}")
 
 

@@ -15,8 +15,8 @@ leaderboard_app = typer.Typer(help="Boards from the records.", no_args_is_help=T
 def show(
     dataset: DatasetOption,
     part: PartOption = "test",
-    budget: Annotated[str | None, typer.Option(help="By default that of most finished runs.")] = None,
-    k: Annotated[int | None, typer.Option("-k", help="By default that of most finished runs.")] = None,
+    budget: Annotated[str | None, typer.Option(help="By default that of the newest run.")] = None,
+    k: Annotated[int | None, typer.Option("-k", help="By default that of the newest run.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Metrics to show; may be given several times.")] = None,
     format_: Annotated[Literal["table", "md", "csv", "json"], typer.Option("--format")] = "table",
     runs: RunsOption = None,

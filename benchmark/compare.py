@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from ..datasets.errors import UsageError
-from ..leaderboards.board import HEADLINE, KEY_NAMES, MAIN, headline_per_request
+from ..leaderboards.board import KEY_NAMES, bertscore_models, headline, main_metrics, per_request
 from ..leaderboards.records import Run, list_runs, read_run, runs_folder
 from ..metrics.base import Scores, read_scores
 from ..metrics.registry import metric_info
@@ -80,15 +80,19 @@ def compare(
     _refuse_unlike(runs_a[0], runs_b[0])
     scores_a, scores_b = _scores(runs_a), _scores(runs_b)
     groups = pl.read_parquet(runs_a[0].folder / "requests.parquet")["group"].to_list()
-    shared = [name for name in metrics or MAIN if name in scores_a[0].values and name in scores_b[0].values]
+    both_have = [name for name in scores_a[0].values if name in scores_b[0].values]
+    if len(bertscore_models([*runs_a, *runs_b])) > 1:
+        both_have = [name for name in both_have if not name.startswith("bertscore")]
+    cutoffs = runs_a[0].spec.cutoffs
+    shared = [name for name in metrics or main_metrics(cutoffs) if name in both_have]
     if metrics and (missing := [name for name in metrics if name not in shared]):
         metric_info(missing[0])
         raise UsageError(
-            f"metric '{missing[0]}' has no value per request in both runs; choose from {', '.join(shared)}"
+            f"metric '{missing[0]}' has no value per request in both runs; choose from {', '.join(both_have)}"
         )
     rows = []
     for name in shared:
-        per_a, per_b = headline_per_request(scores_a, name), headline_per_request(scores_b, name)
+        per_a, per_b = per_request(scores_a, name), per_request(scores_b, name)
         both = np.isfinite(per_a) & np.isfinite(per_b)
         kept = [group for group, keep in zip(groups, both, strict=True) if keep]
         difference = (per_a - per_b)[both]
@@ -110,8 +114,8 @@ def compare(
         )
     table = pl.DataFrame(rows)
     table = table.with_columns(pl.Series("p_holm", holm(table["p"].to_numpy())))
-    leader = HEADLINE if HEADLINE in shared else shared[0]
-    gap = headline_per_request(scores_a, leader) - headline_per_request(scores_b, leader)
+    leader = headline(cutoffs)
+    gap = per_request(scores_a, leader) - per_request(scores_b, leader)
     order = np.argsort(np.nan_to_num(gap), kind="stable")
     make = _examples(runs_a[0], runs_b[0], scores_a, scores_b, leader)
     return Comparison(
@@ -192,7 +196,7 @@ def _examples(a: Run, b: Run, scores_a: list[Scores], scores_b: list[Scores], me
         {row[0]: row[1] for row in run.slates.filter(pl.col("sample") == 0).select("request", "items").iter_rows()}
         for run in (a, b)
     ]
-    per_a, per_b = headline_per_request(scores_a, metric), headline_per_request(scores_b, metric)
+    per_a, per_b = per_request(scores_a, metric), per_request(scores_b, metric)
 
     def example(i: int) -> Example:
         request = scores_a[0].requests[i]

@@ -10,6 +10,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ..datasets.errors import UsageError
 from ..leaderboards.schema import Machine
 
 PACKAGES = ("slatebench", "torch", "numpy", "scipy", "polars", "scikit-learn", "faiss-cpu", "rank-bm25", "bert-score",
@@ -17,8 +18,18 @@ PACKAGES = ("slatebench", "torch", "numpy", "scipy", "polars", "scikit-learn", "
 
 
 def threads() -> int:
-    """Threads that this process may use: OMP_NUM_THREADS, else all cores."""
-    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    """Threads that this process may use: OMP_NUM_THREADS (its first number), else all cores.
+
+    Raises:
+        UsageError: OMP_NUM_THREADS is no number above 0.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS")
+    if not wanted:
+        return os.cpu_count() or 1
+    first = wanted.split(",")[0].strip()
+    if not first.isdigit() or int(first) < 1:
+        raise UsageError(f"OMP_NUM_THREADS={wanted}: set it to a number of threads, e.g. 2, or unset it")
+    return int(first)
 
 
 @cache

@@ -6,7 +6,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock
+
 from ..datasets.errors import UsageError
+from ..leaderboards.mlflow_view import log_runs
 from ..leaderboards.records import Run, folder_in_the_making, read_run, run_folder, write_record
 from ..leaderboards.schema import RunSpec, Versions
 from ..metrics.registry import METRICS_VERSION
@@ -14,18 +17,22 @@ from .cell import Cell, load_data
 from .run import read_slates, scored
 
 
-def rescore(runs: Sequence[Run], folder: Path, *, bertscore: str | None = None) -> list[Run]:
+def rescore(runs: Sequence[Run], *, bertscore: str | None = None) -> list[Run]:
     """Score the slates of `runs` with the metrics of this version; a changed metric version makes a new record.
 
     Args:
-        runs: finished runs.
-        folder: of the records.
+        runs: finished runs; the new records stand in the same runs folder, and in MLflow.
         bertscore: also measure BERTScore, with this model.
 
     Raises:
         UsageError: a run that did not finish, or data that are not those of the run.
     """
-    return [_rescore(run, folder, bertscore) for run in runs]
+    done = []
+    for run in runs:
+        folder = run.folder.resolve().parents[2]
+        done.append(_rescore(run, folder, bertscore))
+        log_runs(done[-1:], folder)
+    return done
 
 
 def _rescore(run: Run, folder: Path, bertscore: str | None) -> Run:
@@ -48,7 +55,8 @@ def _rescore(run: Run, folder: Path, bertscore: str | None) -> Run:
     )
     new = RunSpec(**{**spec.model_dump(), "versions": versions, "bertscore": bertscore or spec.bertscore})
     final = run_folder(folder, new)
-    with folder_in_the_making(final) as beside:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(final.parent / f".{new.hash}.lock"), folder_in_the_making(final) as beside:
         for path in run.folder.iterdir():
             if path.name != "record.json":
                 _bring(path, beside / path.name)

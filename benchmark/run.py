@@ -22,6 +22,7 @@ from filelock import FileLock
 from ..datasets.ceilings import ceilings
 from ..datasets.errors import FaultySlates, SlateBenchError
 from ..datasets.schema import EMPTY, Catalog, PartName, Slates, references_closed, train_data
+from ..leaderboards.board import headline
 from ..leaderboards.records import Run, find_run, folder_in_the_making, run_folder, write_record, write_text
 from ..leaderboards.schema import Estimate, Record, State
 from ..metrics.evaluate import evaluate, summarise
@@ -30,7 +31,6 @@ from ..models.registry import model_class, parse_model
 from .cell import CEILING, Data, Plan, cutoffs_of, fit_folder, load_data, seeded
 from .machine import commit, machine, packages
 
-HEADLINE = "ndcg_sim_at_10"
 Report = Callable[..., None]  # report(phase, step=0, total=0, message="")
 
 
@@ -57,7 +57,8 @@ def _run(plan: Plan, runs: Path, folder: Path, report: Report, rerun: bool) -> R
     spec, timings = plan.spec, {}
     with _timed(timings, "data", report):
         data = load_data(plan.cell)
-    requests = data.dataset.part(spec.part).requests
+    asked = data.dataset.part(spec.part).requests
+    requests = asked.clone()  # a model that writes into its requests must not change those of the next cell
     with _timed(timings, "features", report):
         data.features.items()
     fitted = None
@@ -73,9 +74,12 @@ def _run(plan: Plan, runs: Path, folder: Path, report: Report, rerun: bool) -> R
             )
     if not isinstance(slates, Slates):
         raise FaultySlates(f"generate must return Slates, got {type(slates).__name__}")
-    slates.check(requests, len(data.dataset.catalog), spec.k, spec.samples)
-    write_slates(folder, slates, requests, data.dataset.catalog)
-    record = base_record(plan, "done").model_copy(update={"timings": timings, "fit_cached": False})
+    if not requests.equals(asked):
+        raise FaultySlates("the model wrote into the requests")
+    slates.check(asked, len(data.dataset.catalog), spec.k, spec.samples)
+    write_slates(folder, slates, asked, data.dataset.catalog)
+    drawn = fitted is not None and fitted.model.stochastic()
+    record = base_record(plan, "done").model_copy(update={"timings": timings, "stochastic": drawn})
     if fitted is not None:
         record = record.model_copy(update=fitted.facts(spec.k))
     with _timed(timings, "score", report):
@@ -103,9 +107,7 @@ def scored(record: Record, data: Data, slates: Slates, folder: Path, report: Rep
     bertscore = data.bertscore(spec.bertscore) if spec.bertscore else None
     if bertscore is not None:
         bertscore.progress = lambda done, total: report("bertscore", done, total)
-    scores = evaluate(
-        slates, truth, cutoffs=cutoffs_of(data.dataset, spec.k), bertscore=bertscore, deterministic=spec.samples == 1
-    )
+    scores = evaluate(slates, truth, cutoffs=spec.cutoffs, bertscore=bertscore, deterministic=not record.stochastic)
     scores.per_request.write_parquet(folder / "scores.parquet")
     data.dataset.part(spec.part).requests.write_parquet(folder / "requests.parquet")  # whole: what latency asks again
     metrics = {name: Estimate(**values) for name, values in summarise(scores, truth.groups).items()}
@@ -141,7 +143,9 @@ def _fit(cls: type[SlateModel], plan: Plan, data: Data, kept: Path, report: Repo
     spec = plan.spec
     model = cls(cls.Config(**spec.config), cls.Sampling(**spec.sampling))
     model.checkpoint_folder = kept.parent / f"{kept.name}.partial"
-    seen = replace(train_data(data.dataset, data.features), catalog=Catalog(data.dataset.catalog.items.clone()))
+    seen = train_data(data.dataset, data.features)
+    own = Catalog(data.dataset.catalog.items.clone())  # what a model writes into is its own
+    seen = replace(seen, catalog=own, valid_requests=seen.valid_requests.clone())
     evaluate_valid = evaluator(data, seen.valid_requests)
     started = time.perf_counter()
     with guarded(data, model):
@@ -174,13 +178,16 @@ def _link(source: str, target: str) -> None:
 def evaluator(data: Data, requests: pl.DataFrame) -> Callable[[Slates], float]:
     """The `evaluate` handed to `fit`: the headline metric of slates for `requests` of the validation part."""
     truth = data.truth("valid", set(requests["request"]))
+    name = headline(cutoffs_of(data.dataset, data.dataset.slate_length))
 
-    def headline(slates: Slates) -> float:
+    def score(slates: Slates) -> float:
         slates.check(requests, len(data.dataset.catalog), *slates.items.shape[:0:-1])
         with references_closed(False):
-            return float(evaluate(slates, truth, only={HEADLINE}).values[HEADLINE].mean())
+            return float(
+                evaluate(slates, truth, cutoffs=[int(name.rsplit("_", 1)[1])], only={name}).values[name].mean()
+            )
 
-    return headline
+    return score
 
 
 @contextmanager

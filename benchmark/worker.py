@@ -82,7 +82,8 @@ class Worker:
             if timeout is not None and time.monotonic() - started > timeout:
                 self.stop()
                 return Outcome(None, "timeout", f"stopped after {timeout:g} s (--timeout)")
-            if self.memory_gib is not None and (used := _memory(process.pid)) > self.memory_gib * GIB:
+            limited = self.memory_gib is not None and command["do"] != "plan"
+            if limited and (used := _memory(process.pid)) > self.memory_gib * GIB:
                 self.stop()
                 return Outcome(
                     None, "failed", f"used {used / GIB:.1f} GiB of memory, more than --memory {self.memory_gib:g}"
@@ -228,7 +229,8 @@ def _answer(command: dict[str, Any], say: Callable[..., None], report: Callable[
     text_encoder.listener = lambda done, total, name: report("features", done, total, f"encoding texts with {name}")
     planned = plan(Cell(**command["cell"]))
     if command["do"] == "plan":
-        say("planned", spec=planned.spec.model_dump(), notice=planned.notice, origin=planned.origin, skip=planned.skip)
+        facts = {"notice": planned.notice, "origin": planned.origin, "skip": planned.skip, "ceilings": planned.ceilings}
+        say("planned", spec=planned.spec.model_dump(), **facts)
     else:
         run = run_plan(planned, Path(command["runs"]), report, rerun=command["rerun"])
         say("ran", folder=str(run.folder))

@@ -18,12 +18,31 @@ from ..metrics.evaluate import Summary, summarise
 from ..metrics.registry import metric_info
 from ..metrics.statistics import rank_bands
 from .records import Run
+from .schema import RunSpec
 
 HEADLINE = "ndcg_sim_at_10"
-MAIN = (HEADLINE, "ndcg_at_10", "map_sim_at_10", "map_at_10", "recall_at_10", "freshness", "popularity", "coverage",
-        "train_seen_share")  # fmt: skip
 CEILING = "ceiling:"
 FLOORS = ("random", "popularity")
+
+
+def headline(cutoffs: Sequence[int]) -> str:
+    """The metric that orders a board: similarity-aware NDCG at 10, or at the largest cutoff below.
+
+    >>> headline([10, 5, 20]), headline([3])
+    ('ndcg_sim_at_10', 'ndcg_sim_at_3')
+    """
+    return f"ndcg_sim_at_{_main_cutoff(cutoffs)}"
+
+
+def main_metrics(cutoffs: Sequence[int]) -> list[str]:
+    """The metrics that a board shows unless told otherwise, the headline first."""
+    k = _main_cutoff(cutoffs)
+    relevance = [f"{name}_at_{k}" for name in ("ndcg_sim", "ndcg", "map_sim", "map", "recall")]
+    return [*relevance, "freshness", "popularity", "coverage", "train_seen_share"]
+
+
+def _main_cutoff(cutoffs: Sequence[int]) -> int:
+    return max([c for c in cutoffs if c <= 10] or [min(cutoffs)])
 
 
 @dataclass(frozen=True)
@@ -139,6 +158,7 @@ def build_board(
     part: str = "test",
     budget: str | None = None,
     k: int | None = None,
+    like: RunSpec | None = None,
     seed: int = 0,
 ) -> Board:
     """The board of a dataset. Only what may be compared stands on it; the rest is listed with the reason.
@@ -147,7 +167,8 @@ def build_board(
         runs: records, of any datasets.
         dataset: name.
         part: `test` or `valid`.
-        budget, k: of the board; by default those of most finished runs.
+        budget, k: of the board; by default those of the newest finished run.
+        like: the board on which this spec stands, in place of `part`, `budget` and `k`.
         seed: of bootstrap and permutation tests.
 
     Raises:
@@ -158,15 +179,18 @@ def build_board(
     wanted = [
         run for run in done if run.spec.part == part and budget in (None, run.spec.budget) and k in (None, run.spec.k)
     ]
+    if like is not None:
+        wanted = [run for run in done if run.spec.board == like.board]
     if not wanted:
         known = ", ".join(sorted({run.spec.dataset for run in runs})) or "none"
         raise UsageError(
             f"no finished run of {dataset} ({part}{f', {budget}' if budget else ''}{f', k={k}' if k else ''}): "
             f"`slatebench bench MODEL --dataset {dataset}` makes one. Datasets with runs: {known}"
         )
-    key = _main_key(wanted)
-    on_board = [run for run in wanted if run.spec.board == key]
+    key = max(wanted, key=lambda run: run.record.created).spec.board
+    on_board, superseded = _newest([run for run in wanted if run.spec.board == key])
     apart = [(run.record.label, _difference(run, key)) for run in done if run.spec.board != key]
+    apart += [(run.record.label, "an older version of the same system") for run in superseded]
     failed = [run for run in of_dataset if run.record.state not in ("done", "skipped") and run.spec.board == key]
     by_system: dict[str, list[Run]] = defaultdict(list)
     for run in on_board:
@@ -178,9 +202,13 @@ def build_board(
         members.sort(key=lambda run: run.spec.seed)
         scores = [read_scores(run.scores, _per_run(run)) for run in members]
         rows.append((members, scores, summarise(scores, groups, seed=seed)))
-    rows.sort(key=lambda row: -(row[2][HEADLINE]["mean"] or 0) if HEADLINE in row[2] else 0)
+    if len(models := bertscore_models(on_board)) > 1:
+        apart.append(("BERTScore", f"measured with {' and '.join(sorted(models))}"))
+        rows = [(m, s, {n: v for n, v in found.items() if not n.startswith("bertscore")}) for m, s, found in rows]
+    leader = headline(on_board[0].spec.cutoffs)
+    rows.sort(key=lambda row: -(row[2][leader]["mean"] or 0))
     contenders = [row for row in rows if not row[0][0].spec.model.startswith(CEILING)]
-    values = np.stack([headline_per_request(scores) for _, scores, _ in contenders], axis=1)  # [P, systems]
+    values = np.stack([per_request(scores, leader) for _, scores, _ in contenders], axis=1)  # [P, systems]
     ranking = rank_bands(values, groups=groups, seed=seed)
     places = [(int(rank), int(band)) for rank, band in zip(ranking.rank, ranking.band, strict=True)]
     labels = _labels([members[0] for members, _, _ in rows])
@@ -189,6 +217,7 @@ def build_board(
         band = None if members[0].spec.model.startswith(CEILING) else next(place)
         systems.append(System(label, members, scores, summary, band))
     systems.sort(key=lambda system: system.kind == "ceiling")
+    part, budget = on_board[0].spec.part, on_board[0].spec.budget
     notices = list(dict.fromkeys(run.record.notice for run in on_board if run.record.notice))
     spec = on_board[0].spec
     return Board(
@@ -196,7 +225,12 @@ def build_board(
     )
 
 
-def headline_per_request(scores: Sequence[Scores], metric: str = HEADLINE) -> np.ndarray:
+def bertscore_models(runs: Sequence[Run]) -> set[str]:
+    """The models and layers with which BERTScore was measured: figures of two are not comparable."""
+    return {f"{found['model']} layer {found['layer']}" for run in runs if (found := run.record.bertscore)}
+
+
+def per_request(scores: Sequence[Scores], metric: str) -> np.ndarray:
     """Value of each request, its mean over samples and seeds [P]."""
     per_seed = [
         s.values[metric] if s.values[metric].ndim == 1 else np.nanmean(s.values[metric], axis=1) for s in scores
@@ -209,14 +243,24 @@ def _per_run(run: Run) -> dict[str, float | None]:
     return {name: e.mean for name, e in run.record.metrics.items() if metric_info(name).scope == "run"}
 
 
-def _main_key(runs: Sequence[Run]) -> tuple:
-    """The comparability key of most runs; of equally many, that of the newest."""
-    counts = Counter(run.spec.board for run in runs)
-    newest = {run.spec.board: run.record.created for run in sorted(runs, key=lambda run: run.record.created)}
-    return max(counts, key=lambda key: (counts[key], newest[key]))
+def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """Of each system the runs of its newest versions, and the runs that these supersede."""
+    of_system: dict[tuple, list[Run]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: run.record.created, reverse=True):
+        of_system[(run.record.label, *map(str, _settings(run).values()))].append(run)
+    kept = [run for found in of_system.values() for run in found if run.spec.system == found[0].spec.system]
+    return kept, [run for run in runs if run not in kept]
 
 
-KEY_NAMES = ("dataset", "fingerprint", "part", "k", "budget", "metric version", "evaluation embedding")
+def _settings(run: Run) -> dict[str, object]:
+    """What makes a system another one; floors and ceilings look at no text."""
+    spec = run.spec
+    encoder = None if spec.model in FLOORS or spec.model.startswith(CEILING) else spec.encoder
+    return {**spec.config, **spec.sampling, "samples": spec.samples, "encoder": encoder}
+
+
+KEY_NAMES = ("dataset", "fingerprint", "part", "k", "budget", "metric version", "evaluation embedding",
+             "cutoffs")  # fmt: skip
 
 
 def _difference(run: Run, key: tuple) -> str:
@@ -228,10 +272,7 @@ def _difference(run: Run, key: tuple) -> str:
 def _labels(runs: Sequence[Run]) -> list[str]:
     """Labels, made distinct by the settings in which systems of the same label differ."""
     labels = [run.record.label for run in runs]
-    settings = [
-        {**run.spec.config, **run.spec.sampling, "samples": run.spec.samples, "version": run.spec.versions.model}
-        for run in runs
-    ]
+    settings = [_settings(run) for run in runs]
     found = []
     for i, (label, mine) in enumerate(zip(labels, settings, strict=True)):
         twins = [settings[j] for j, other in enumerate(labels) if j != i and other == label]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,16 +41,26 @@ def connect(runs: Path) -> MlflowClient:
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its table migrations are no news
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # a server that is not there must not hang a bench
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     from mlflow import MlflowClient
 
     uri = tracking_uri(runs)
+    with _named(uri), _lock(runs):
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+@contextmanager
+def _named(uri: str) -> Iterator[None]:
+    """One clear line for whatever MLflow's store raises."""
     try:
-        with _lock(runs):
-            client = MlflowClient(tracking_uri=uri)
-            client.search_experiments(max_results=1)
-        return client
-    except Exception as error:  # MLflow raises whatever its store raises
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        yield
+    except SlateBenchError:
+        raise
+    except Exception as error:
+        line = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise SlateBenchError(
             f"MLflow at {uri}: {line}; the records are safe, `slatebench leaderboard rebuild` logs them again"
         ) from error
@@ -65,7 +76,7 @@ def log_runs(runs: Sequence[Run], folder: Path) -> int:
         return 0
     client = connect(folder)
     logged = 0
-    with _lock(folder):
+    with _named(client.tracking_uri), _lock(folder):
         for dataset in sorted({run.spec.dataset for run in runs}):
             experiment = _experiment(client, dataset, folder)
             shown = _shown(client, experiment)
@@ -78,7 +89,7 @@ def log_runs(runs: Sequence[Run], folder: Path) -> int:
 def rebuild(runs: Sequence[Run], folder: Path) -> int:
     """Make the view again from nothing: runs that MLflow shows of these datasets are deleted first."""
     client = connect(folder)
-    with _lock(folder):
+    with _named(client.tracking_uri), _lock(folder):
         for dataset in sorted({run.spec.dataset for run in runs}):
             for found in _shown(client, _experiment(client, dataset, folder)).values():
                 client.delete_run(found[0])
@@ -168,6 +179,8 @@ def _metrics(run: Run, at: int) -> Iterable[Metric]:
     values |= {f"seconds_{phase}": seconds for phase, seconds in record.timings.items()}
     values |= {f"latency_{name}": value for name, value in (record.latency or {}).items()}
     values |= {f"cost_{name}": value for name, value in record.cost.items()}
+    values |= {f"fit_{name}": value for name, value in record.fit.get("health", {}).items()}
+    values |= {f"{name}_baseline": value for name, value in (record.bertscore or {}).get("baseline", {}).items()}
     for name, value in values.items():
         if isinstance(value, int | float) and math.isfinite(value):
             yield Metric(name, float(value), at, 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ from pathlib import Path
 import polars as pl
 from pydantic import ValidationError
 
-from ..datasets.errors import SlateBenchError
+from ..datasets.errors import SlateBenchError, UsageError
 from .schema import RECORD_VERSION, Record, RunSpec
 
-BESIDE = ".tmp-"  # folders in the making: `.tmp-<hash>-<pid>`
+BESIDE = ".tmp-"  # folders in the making: `.tmp-<hash>-<host>-<pid>`
+HOST = "".join(c for c in socket.gethostname() if c.isalnum()) or "host"
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,15 @@ def _read_parquet(path: Path) -> pl.DataFrame:
 
 
 def runs_folder(runs: Path | str | None = None) -> Path:
-    """The folder of all records: the argument, else SLATEBENCH_RUNS, else `runs` here."""
-    return Path(runs or os.environ.get("SLATEBENCH_RUNS") or "runs")
+    """The folder of all records: the argument, else SLATEBENCH_RUNS, else `runs` here.
+
+    Raises:
+        UsageError: there is a file of that name.
+    """
+    folder = Path(runs or os.environ.get("SLATEBENCH_RUNS") or "runs").expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: name a folder for the records with --runs")
+    return folder
 
 
 def run_folder(runs: Path, spec: RunSpec) -> Path:
@@ -91,9 +100,11 @@ def read_run(folder: Path) -> Run:
 
 
 def find_run(runs: Path, spec: RunSpec) -> Run | None:
-    """The whole record of `spec`, or None."""
-    folder = run_folder(runs, spec)
-    return read_run(folder) if (folder / "record.json").exists() else None
+    """The whole record of `spec`; None if there is none, or a damaged one (it is then made again)."""
+    try:
+        return read_run(run_folder(runs, spec))
+    except SlateBenchError:
+        return None
 
 
 def list_runs(runs: Path, dataset: str | None = None) -> tuple[list[Run], list[str]]:
@@ -114,13 +125,13 @@ def list_runs(runs: Path, dataset: str | None = None) -> tuple[list[Run], list[s
 def folder_in_the_making(final: Path) -> Iterator[Path]:
     """A folder beside `final` that takes its place when the block ends well, and vanishes when it does not."""
     clean_leftovers(final.parent)
-    beside = final.parent / f"{BESIDE}{final.name}-{os.getpid()}"
+    beside = final.parent / f"{BESIDE}{final.name}-{HOST}-{os.getpid()}"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     try:
         yield beside
         if final.exists():
-            old = final.parent / f"{BESIDE}old-{final.name}-{os.getpid()}"
+            old = final.parent / f"{BESIDE}old-{final.name}-{HOST}-{os.getpid()}"
             final.rename(old)
             beside.rename(final)
             shutil.rmtree(old, ignore_errors=True)
@@ -131,10 +142,10 @@ def folder_in_the_making(final: Path) -> Iterator[Path]:
 
 
 def clean_leftovers(parent: Path) -> None:
-    """Remove folders in the making whose process is gone (killed), and nothing else."""
+    """Remove folders in the making whose process is gone (killed); those of other machines are left alone."""
     import psutil
 
-    for folder in parent.glob(f"{BESIDE}*"):
+    for folder in parent.glob(f"{BESIDE}*-{HOST}-*"):
         pid = folder.name.rsplit("-", 1)[-1]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
@@ -142,7 +153,7 @@ def clean_leftovers(parent: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file beside its place and rename it."""
-    beside = path.with_name(f"{BESIDE}{path.name}-{os.getpid()}")
+    beside = path.with_name(f"{BESIDE}{path.name}-{HOST}-{os.getpid()}")
     try:
         beside.write_text(text, encoding="utf-8")
         beside.replace(path)

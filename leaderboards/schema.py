@@ -49,6 +49,7 @@ class RunSpec(_Strict):
     samples: int
     budget: Budget
     encoder: str
+    cutoffs: list[int]  # of the metrics, largest at most k
     bertscore: str | None = None  # model of BERTScore, None = not measured
     versions: Versions
 
@@ -68,10 +69,10 @@ class RunSpec(_Strict):
         return self.model.replace(":", "--")
 
     @property
-    def board(self) -> tuple[str, str, str, int, str, str, str]:
+    def board(self) -> tuple[str, str, str, int, str, str, str, str]:
         """What two runs must share to stand on one board (PROTOCOL section 6)."""
         return (self.dataset, self.fingerprint, self.part, self.k, self.budget, self.versions.metrics,
-                self.versions.evaluation)  # fmt: skip
+                self.versions.evaluation, "/".join(map(str, self.cutoffs)))  # fmt: skip
 
 
 class Estimate(_Strict):
@@ -107,6 +108,7 @@ class Record(_Strict):
     metrics: dict[str, Estimate] = {}
     timings: dict[str, float] = {}  # seconds per phase: data, features, fit, generate, score
     fit_cached: bool = False
+    stochastic: bool = False  # do two samples of a request differ?
     latency: dict[str, Any] | None = None  # raw samples and percentiles, measured last and alone
     cost: dict[str, float] = {}
     bertscore: dict[str, Any] | None = None  # model, layer, library version, baseline

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ..metrics.evaluate import Summary
 from ..metrics.registry import metric_info
-from .board import MAIN, Board, System, timed_on
+from .board import Board, System, main_metrics, timed_on
 
 SHORT = {"ndcg": "NDCG", "map": "MAP", "mrr": "MRR", "sim": "Sim", "train seen share": "train-seen"}
 
@@ -58,7 +58,7 @@ def columns_of(board: Board, metrics: Sequence[str] | None = None) -> list[str]:
     for name in metrics or ():
         metric_info(name)  # a misspelt name is an error
     have = {name for system in board.systems for name in system.summary}
-    return [name for name in metrics or MAIN if name in have]
+    return [name for name in metrics or main_metrics(board.systems[0].runs[0].spec.cutoffs) if name in have]
 
 
 def _rank(system: System) -> str:

@@ -51,7 +51,7 @@ def evaluate(
         cutoffs: the k of the metrics with a cutoff.
         only: names to compute, e.g. {"ndcg_at_10"}; all by default.
         bertscore: a `metrics.bertscore.SlateBertScore`, or None to leave BERTScore out.
-        deterministic: the model has no noise: its freshness is 0 also when only one sample was drawn.
+        deterministic: the model has no noise: its freshness figures are 0 also when only one sample was drawn.
 
     Raises:
         UsageError: `slates` and `truth` have different numbers of requests.
@@ -64,8 +64,9 @@ def evaluate(
     for block in blocks(slates.items, truth):
         for name, (_, compute) in plan.items():
             values[name][block.rows] = compute(block)
-    if deterministic and S == 1 and "freshness" in values:
-        values["freshness"][:] = 0
+    if deterministic and S == 1:
+        for name in {"freshness", "jaccard_distance"} & set(values):
+            values[name][:] = 0
     for name, per_sample in slates.diagnostics.items():
         if only is None or diagnostic_name(name) in only:
             values[diagnostic_name(name)] = np.asarray(per_sample, np.float64)

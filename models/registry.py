@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import NamedTuple
 
-from ..datasets.errors import SlateBenchError, unknown_name
+from ..datasets.errors import SlateBenchError, UsageError, unknown_name
 from .base import SlateModel
 
 ENTRY_POINTS = "slatebench.models"
@@ -88,6 +88,12 @@ def parse_model(address: str) -> tuple[str, list[str]]:
 
     >>> parse_model("higr:parallel+prior")
     ('higr', ['parallel', 'prior'])
+
+    Raises:
+        UsageError: an empty name or preset, or a preset twice.
     """
-    name, _, presets = address.partition(":")
-    return name, [preset for preset in presets.split("+") if preset]
+    name, colon, rest = address.partition(":")
+    presets = rest.split("+") if colon else []
+    if not name or not all(presets) or len(set(presets)) != len(presets):
+        raise UsageError(f"model '{address}': write name, name:preset or name:preset+preset, each preset once")
+    return name, presets

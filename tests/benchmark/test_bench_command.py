@@ -155,7 +155,11 @@ def test_one_setting_makes_a_row_of_its_own(first: Any, slatebench: Command, run
         (("leaderboard", "show", "--dataset", "tiny", "--metric", "ndgc_at_10"), 2, "did you mean 'ndcg_at_10'"),
         (("compare", "bm25", "nobody", "--dataset", "tiny"), 2, "nobody"),
         (("generate", "bm25", "--dataset", "tiny", "--prompt", " "), 2, "prompt is empty"),
-        (("rescore", "/nowhere"), 1, "/nowhere"),
+        (("bench", "bm25:", "--dataset", "tiny"), 2, "write name, name:preset"),
+        (("bench", "ceiling:perfect", "--dataset", "tiny"), 2, "ceiling:oracle"),
+        (("bench", "bm25", "--dataset", "tiny", "--timeout", "0"), 2, "timeout=0"),
+        (("bench", "bm25", "--dataset", "tiny", "--memory", "-1"), 2, "memory=-1"),
+        (("compare", "bm25", "random", "--dataset", "tiny", "--metric", "gini"), 2, "choose from ndcg_at_10"),
     ],
 )
 def test_a_mistake_ends_in_one_clear_line(

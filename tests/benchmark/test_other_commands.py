@@ -119,14 +119,16 @@ def test_generate_never_shows_a_seed_item(slatebench: Command, runs: Path) -> No
     assert done.code == 2 and "'nothing' is not in the catalogue" in done.err
 
 
-def test_rescore_gives_the_same_figures_from_the_slates(slatebench: Command, runs: Path) -> None:
+def test_rescore_gives_the_same_figures_from_the_slates(slatebench: Command, runs: Path, tmp_path: Path) -> None:
     folder = folder_of(runs, "dense--sampled")
     before = json.loads((folder / "record.json").read_text())
     (folder / "scores.parquet").unlink()
-    done = slatebench("rescore", str(folder), "--runs", str(runs), "--json")
+    done = slatebench("rescore", str(folder), "--json", cwd=tmp_path)
     assert done.code == 0, done.err
     after = json.loads((folder / "record.json").read_text())
     assert after["metrics"] == before["metrics"] and (folder / "scores.parquet").exists()
+    assert not list(tmp_path.iterdir())  # the new record stands beside the old ones, not here
+    assert "no record.json here" in slatebench("rescore", str(tmp_path)).err
 
 
 def test_doctor_names_what_is_missing_and_the_mend(slatebench: Command, runs: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ MakeRun = Callable[..., Run]
 def spec(**changes: Any) -> RunSpec:
     fields: dict[str, Any] = {
         "dataset": "toy", "source": "synthetic", "fingerprint": "f00d", "model": "dense", "config": {}, "sampling": {},
-        "seed": 0, "k": 10, "samples": 1, "budget": "smoke", "encoder": "minilm",
+        "seed": 0, "k": 10, "samples": 1, "budget": "smoke", "encoder": "minilm", "cutoffs": [10, 5],
         "versions": Versions(model="1", metrics="1", features="1", evaluation="1"),
     }  # fmt: skip
     return RunSpec(**{**fields, **changes})

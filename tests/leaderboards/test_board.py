@@ -68,6 +68,7 @@ def test_seeds_are_one_system_and_no_further_evidence(runs: Make) -> None:
         ({"k": 5}, "k"),
         ({"part": "valid"}, "part"),
         ({"budget": "paper"}, "budget"),
+        ({"cutoffs": [10]}, "cutoffs"),
         ({"versions": Versions(model="1", metrics="2", features="1", evaluation="1")}, "metric version"),
         ({"versions": Versions(model="1", metrics="1", features="1", evaluation="2")}, "evaluation embedding"),
     ],
@@ -75,7 +76,7 @@ def test_seeds_are_one_system_and_no_further_evidence(runs: Make) -> None:
 def test_what_can_not_be_compared_is_listed_with_the_reason(
     runs: Make, make_run: Make, change: dict[str, Any], word: str
 ) -> None:
-    make_run(scores(0.9), model="other", **change)
+    make_run(scores(0.9), model="other", record={"created": "2025-12-31T00:00:00+00:00"}, **change)
     board = build_board(runs(), "toy")
     assert "other" not in [s.label for s in board.systems]
     ((label, reason),) = board.not_comparable
@@ -177,3 +178,43 @@ def test_digits_follow_the_interval(value: float, low: float, high: float, text:
 def test_markdown_survives_a_label_with_a_bar(runs: Make, make_run: Make) -> None:
     make_run(scores(0.99), model="odd", record={"label": "odd a=x|y"})
     assert r"odd a=x\|y" in as_markdown(build_board(runs(), "toy"))
+
+
+def test_the_newest_version_of_a_system_stands_and_the_older_is_named(runs: Make, make_run: Make) -> None:
+    newer = Versions(model="2", metrics="1", features="1", evaluation="1")
+    make_run(scores(0.7), model="dense", versions=newer, record={"created": "2026-01-02T00:00:00+00:00"})
+    board = build_board(runs(), "toy")
+    dense = [s for s in board.systems if s.label == "dense"]
+    assert len(dense) == 1 and dense[0].runs[0].spec.versions.model == "2"
+    assert ("dense", "an older version of the same system") in board.not_comparable
+
+
+def test_another_encoder_is_another_system_but_for_floors(runs: Make, make_run: Make) -> None:
+    for model in ("dense", "random"):
+        make_run(scores(0.3), model=model, encoder="hash", record={"created": "2026-01-02T00:00:00+00:00"})
+    labels = [s.label for s in build_board(runs(), "toy").systems]
+    assert "dense (encoder=hash)" in labels and "dense (encoder=minilm)" in labels
+    assert [label for label in labels if label.startswith("random")] == ["random"]
+
+
+def test_the_board_of_a_spec_and_that_of_the_newest_run(runs: Make, make_run: Make) -> None:
+    other = make_run(scores(0.9), model="other", k=5, record={"created": "2025-12-31T00:00:00+00:00"})
+    assert [s.label for s in build_board(runs(), "toy", like=other.spec).systems] == ["other"]
+    assert "other" not in [s.label for s in build_board(runs(), "toy").systems]
+
+
+def test_a_board_without_a_cutoff_of_ten_goes_by_its_own(make_run: Make, tmp_path: Path) -> None:
+    for model, mean in (("a", 0.2), ("b", 0.4)):
+        make_run({"ndcg_sim_at_3": scores(mean)["ndcg_sim_at_10"]}, model=model, k=3, cutoffs=[3])
+    board = build_board(list_runs(tmp_path / "runs")[0], "toy")
+    assert [s.label for s in board.systems] == ["b", "a"]
+    assert "NDCGSim@3" in as_markdown(board)
+
+
+def test_bertscores_of_two_models_share_no_column(make_run: Make, tmp_path: Path) -> None:
+    values = scores(0.4) | {"bertscore_f1": np.full(P, 0.5)}
+    for model, scorer in (("a", "minilm"), ("b", "roberta")):
+        make_run(values, model=model, record={"bertscore": {"model": scorer, "layer": 6}})
+    board = build_board(list_runs(tmp_path / "runs")[0], "toy")
+    assert all("bertscore_f1" not in system.summary for system in board.systems)
+    assert ("BERTScore", "measured with minilm layer 6 and roberta layer 6") in board.not_comparable

@@ -15,7 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slatebench.datasets.errors import SlateBenchError
-from slatebench.leaderboards.records import BESIDE, find_run, folder_in_the_making, list_runs, read_run, write_text
+from slatebench.leaderboards.records import (
+    BESIDE,
+    HOST,
+    find_run,
+    folder_in_the_making,
+    list_runs,
+    read_run,
+    write_text,
+)
 from slatebench.leaderboards.schema import RunSpec
 
 Make = Callable[..., Any]
@@ -26,7 +34,7 @@ def test_the_hash_covers_every_field(make_spec: Make) -> None:
     other = {
         "dataset": "x", "source": "real", "fingerprint": "x", "split_seed": 9, "part": "valid", "model": "x",
         "config": {"a": 1}, "sampling": {"a": 1}, "seed": 9, "k": 9, "samples": 9, "budget": "paper", "encoder": "x",
-        "bertscore": "x", "versions": base.versions.model_copy(update={"metrics": "x"}),
+        "bertscore": "x", "cutoffs": [3], "versions": base.versions.model_copy(update={"metrics": "x"}),
     }  # fmt: skip
     assert set(other) == set(RunSpec.model_fields)
     hashes = {make_spec(**{name: value}).hash for name, value in other.items()}
@@ -75,12 +83,13 @@ def test_a_folder_in_the_making_replaces_the_old_one_whole(tmp_path: Path) -> No
 def test_leftovers_of_a_killed_process_are_removed_and_those_of_a_living_one_kept(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", "pass"])
     dead.wait()
-    (tmp_path / f"{BESIDE}abc-{dead.pid}").mkdir()
-    living = tmp_path / f"{BESIDE}abc-{os.getppid()}"
-    living.mkdir()
+    (tmp_path / f"{BESIDE}abc-{HOST}-{dead.pid}").mkdir()
+    living = tmp_path / f"{BESIDE}abc-{HOST}-{os.getppid()}"
+    elsewhere = tmp_path / f"{BESIDE}abc-another-{dead.pid}"  # of another machine on the same folder
+    living.mkdir(), elsewhere.mkdir()
     with folder_in_the_making(tmp_path / "there"):
         pass
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([living.name, "there"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([living.name, elsewhere.name, "there"])
 
 
 def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
