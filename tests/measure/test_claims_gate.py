@@ -41,6 +41,7 @@ from slatebench.benchmark.claims_report import as_html, as_markdown, pair_up
 from slatebench.benchmark.cli import app
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.leaderboards.records import Run, read_run
+from slatebench.metrics.statistics import bootstrap_interval
 from slatebench.models.registry import BUILTIN
 
 # --- rules ------------------------------------------------------------------------------------------------
@@ -145,6 +146,35 @@ def test_groups_are_the_evidence():
     _, alone_low, alone_high = combined_interval(values, [str(i) for i in range(300)], mean)
     assert high - low > 3 * (alone_high - alone_low)
     assert combined_interval(values, ["one"] * 300, mean)[1:] == (None, None)
+
+
+def test_intervals_are_those_of_the_boards():
+    rng = np.random.default_rng(1)
+    values = rng.gamma(0.5, 1.0, (90, 2))
+    groups = [f"g{i % 12}" for i in range(90)]
+    for combine, column in ((lambda m: m[..., 1], values[:, 1]), (lambda m: m[..., 0] - m[..., 1], -np.diff(values))):
+        expected = bootstrap_interval(column, groups=groups)
+        assert combined_interval(values, groups, combine) == pytest.approx(expected, rel=1e-3)  # ties up to rounding
+
+
+@pytest.mark.parametrize("groups", [10, 20])
+def test_intervals_of_ratios_cover_with_few_groups(groups):
+    rng = np.random.default_rng(groups)
+    codes = [str(i // 3) for i in range(3 * groups)]
+    trials, inside = 300, 0
+    for _ in range(trials):
+        of_group = rng.gamma(1.0, 0.2, (groups, 1))  # skewed, and shared by both systems
+        values = of_group.repeat(3, axis=0) + rng.gamma(0.5, [0.4, 0.3], (3 * groups, 2))
+        _, low, high = combined_interval(values, codes, lambda m: m[..., 0] / m[..., 1])
+        inside += low <= (0.2 + 0.2) / (0.2 + 0.15) <= high
+    assert 0.92 <= inside / trials <= 0.985, inside  # percentiles alone: .90 at 20 groups
+
+
+def test_a_ratio_to_nothing_decides_nothing():
+    values = np.array([[0.3, 0.0], [0.2, 0.0], [0.4, 0.1], [0.1, 0.0]])
+    ratio_of = lambda m: m[..., 0] / m[..., 1]  # noqa: E731
+    assert combined_interval(values, list("abcd"), ratio_of)[2] is None  # many resamples lack the one above 0
+    assert combined_interval(values * [1, 0], list("abcd"), ratio_of)[1:] == (None, None)
 
 
 def test_a_term_without_values_says_so():
