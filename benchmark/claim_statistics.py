@@ -15,9 +15,8 @@ from ..datasets.errors import SlateBenchError
 from ..leaderboards.records import Run
 from ..leaderboards.schema import Budget
 from ..metrics.base import read_scores
-from ..metrics.statistics import group_codes
+from ..metrics.statistics import bootstrap_intervals
 
-RESAMPLES = 10_000
 MIN_SEEDS = 3  # for an interval over fits
 
 
@@ -105,7 +104,7 @@ class OfMeans:
     text: str
 
     def measure(self, done: Experiment) -> Figure:
-        """The figure with its percentile bootstrap interval."""
+        """The figure with its bootstrap interval."""
         values = np.stack([term.per_request(done) for term in self.terms], axis=1)  # [P, terms]
         kept = np.isfinite(values).all(1)
         if not kept.any():
@@ -120,22 +119,13 @@ class OfMeans:
 def combined_interval(
     values: np.ndarray, groups: Sequence[str], combine: Callable[[np.ndarray], np.ndarray], seed: int = 0
 ) -> tuple[float, float | None, float | None]:
-    """`combine` of the column means of `values` [n, terms] and its 95 % interval over resampled groups."""
-    codes = group_codes(groups, len(values))
-    G = int(codes.max()) + 1
-    sums, sizes = np.zeros((G, values.shape[1])), np.bincount(codes, minlength=G).astype(float)
-    np.add.at(sums, codes, values)
-    value = float(combine(values.mean(0)))
-    if G < 2:
-        return value, None, None
-    rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(RESAMPLES // 500):
-        weight = rng.multinomial(G, np.full(G, 1 / G), size=500).astype(float)  # [500, G]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found.append(combine((weight @ sums) / (weight @ sizes)[:, None]))
-    low, high = np.quantile(np.concatenate(found), [0.025, 0.975])
-    return value, float(low), float(high)
+    """`combine` of the column means of `values` [n, terms] and its 95 % interval over resampled groups (BCa, t tails).
+
+    See `metrics.statistics.bootstrap_intervals`; None for a limit that is not finite.
+    """
+    found = bootstrap_intervals(values, groups=groups, seed=seed, combine=lambda means: combine(means)[..., None])
+    value, low, high = (float(one[0]) for one in found)
+    return value, low if math.isfinite(low) else None, high if math.isfinite(high) else None
 
 
 def level(role: str, metric: str) -> OfMeans:

@@ -131,7 +131,31 @@ def why_not(claim: Claim) -> str | None:
         name, _ = parse_model(system.model)
         if name not in known:
             return f"model '{name}' is not there yet"
-    return claim.missing
+    if claim.missing is not None:
+        return claim.missing
+    return next((reason for system in claim.systems.values() if (reason := _unresolved(system))), None)
+
+
+def _unresolved(system: System) -> str | None:
+    """Which preset or setting the system's model does not have (yet), or which value it does not take."""
+    from ..models.base import resolve
+    from ..models.registry import model_class, parse_model
+
+    name, presets = parse_model(system.model)
+    if not (presets or system.settings):
+        return None  # nothing to look up: the model need not be imported
+    try:
+        cls = model_class(name)
+        for preset in presets:
+            if preset not in cls.PRESETS:
+                return f"preset '{preset}' of model '{name}' is not there yet"
+        for setting in system.settings:
+            if setting not in {*cls.Config.model_fields, *cls.Sampling.model_fields}:
+                return f"setting '{setting}' of model '{name}' is not there yet"
+        resolve(cls, presets, "standard", system.settings)
+    except SlateBenchError as error:
+        return str(error)
+    return None
 
 
 def run_claims(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,13 +73,14 @@ def gate(
         runs: folder of the records.
 
     Raises:
-        UsageError: unknown names, no finished runs, runs that can't be compared, a metric without direction.
+        UsageError: unknown names, no finished runs, runs that can't be compared, a metric without direction,
+            a margin that is negative, infinite or no number.
     """
     better = metric_info(metric).higher_is_better
     if better is None:
         raise UsageError(f"metric '{metric}' has no better direction: a gate needs one that has, e.g. {HEADLINE}")
-    if margin < 0:
-        raise UsageError(f"--margin {margin}: 0 or more, in units of {metric}")
+    if not (math.isfinite(margin) and margin >= 0):
+        raise UsageError(f"--margin {margin}: a number, 0 or more, in units of {metric}")
     found = compare(a, b, dataset=dataset, part=part, budget=budget, metrics=[metric], examples=0, runs=runs)
     row = found.table.row(0, named=True)
     # how much worse A is, at best and at most

@@ -6,7 +6,7 @@ Everything is seeded, and works on many columns (metrics, systems, pairs) at onc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,8 +74,9 @@ def bootstrap_intervals(
     seed: int = 0,
     resamples: int = RESAMPLES,
     level: float = 0.95,
+    combine: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means of the columns of `values` and their intervals over resampled groups.
+    """Means of the columns of `values` (or figures computed from them) and their intervals over resampled groups.
 
     Bias-corrected and accelerated (Efron, 1987; the acceleration from leaving out one group at a time), its tails
     widened by sqrt(G/(G-1)) t_{G-1} / z (Hesterberg, 2015), without which a few dozen groups cover too little.
@@ -88,9 +89,11 @@ def bootstrap_intervals(
         seed: of the resampling, which all columns share.
         resamples: how many.
         level: of the interval.
+        combine: from means [..., columns] to the figures wanted [..., figures], e.g. ratios (default: the means).
 
     Returns:
-        mean, low, high, each [columns]; mean NaN without a value, limits NaN with values from fewer than two groups.
+        mean, low, high, each [figures]; mean NaN without a value, limits NaN with values from fewer than two groups
+        or where the figure itself is not finite.
 
     Raises:
         UsageError: `groups` has another length than `values`.
@@ -100,17 +103,22 @@ def bootstrap_intervals(
     codes = group_codes(groups, len(values))
     sums, counts = _group_sums(np.where(there, values, 0), codes), _group_sums(there, codes)
     total, n = sums.sum(0), counts.sum(0)
+    evidence = (counts > 0).sum(0)  # groups with a value
+    if combine is None:
+        combine = np.asarray
+    else:
+        evidence = evidence.min(keepdims=True)  # of the column that has fewest
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = total / n
-        means = _resampled_means(sums, counts, seed, resamples)
-        below = ((means < mean) + 0.5 * (means == mean)).sum(0) / np.isfinite(means).sum(0)
+        mean = combine(total / n)
+        means = combine(_resampled_means(sums, counts, seed, resamples))
+        below = ((means < mean) + 0.5 * (means == mean)).sum(0) / (~np.isnan(means)).sum(0)
         bias = stats.norm.ppf(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples))
-    rest = n - counts  # [G, columns]
-    left_out = np.where(rest > 0, (total - sums) / np.maximum(rest, 1), mean)
-    pull = np.nan_to_num(left_out.mean(0) - left_out)
+        rest = n - counts  # [G, columns]
+        left_out = combine(np.where(rest > 0, (total - sums) / np.maximum(rest, 1), total / n))
+        pull = left_out.mean(0) - left_out
+    pull = np.where(np.isfinite(pull), pull, 0)
     spread = (pull**2).sum(0) ** 1.5
     bend = np.divide((pull**3).sum(0), 6 * spread, out=np.zeros_like(spread), where=spread > 0)
-    evidence = (counts > 0).sum(0)  # groups with a value
     enough = np.maximum(evidence, 2)
     tail = np.sqrt(enough / (enough - 1)) * stats.t.ppf((1 + level) / 2, enough - 1)
     ordered = np.sort(means, axis=0)
@@ -118,7 +126,8 @@ def bootstrap_intervals(
         _quantiles(ordered, stats.norm.cdf(bias + (bias + z) / np.maximum(1 - bend * (bias + z), 0.01)))
         for z in (-tail, tail)
     )
-    return mean, np.where(evidence > 1, low, np.nan), np.where(evidence > 1, high, np.nan)
+    known = (evidence > 1) & np.isfinite(mean)
+    return mean, np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
 def _resampled_means(sums: np.ndarray, counts: np.ndarray, seed: int, resamples: int) -> np.ndarray:
@@ -134,12 +143,13 @@ def _resampled_means(sums: np.ndarray, counts: np.ndarray, seed: int, resamples:
 
 def _quantiles(ordered: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Quantile of each ordered column [resamples, columns] at its own level; NaN (which sort last) are left out."""
-    n = np.maximum(np.isfinite(ordered).sum(0), 1)
+    n = np.maximum((~np.isnan(ordered)).sum(0), 1)
     at = np.nan_to_num(levels) * (n - 1)
     under = np.floor(at).astype(int)
     over = np.minimum(under + 1, n - 1)
     column = np.arange(ordered.shape[1])
-    return ordered[under, column] + (at - under) * (ordered[over, column] - ordered[under, column])
+    with np.errstate(invalid="ignore"):  # infinite figures on both sides: NaN
+        return ordered[under, column] + (at - under) * (ordered[over, column] - ordered[under, column])
 
 
 # --- paired tests ---------------------------------------------------------------------------------------
