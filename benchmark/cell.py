@@ -131,7 +131,7 @@ def plan(cell: Cell) -> Plan:
     origin: dict[str, str] = {}
     skip, seed, samples, version = None, 0, 1, "1"
     if cell.model.split(":")[0] == CEILING:
-        if cell.model not in (known := ceiling_names(dataset)):
+        if cell.model not in (known := ceiling_names(dataset.card)):
             raise unknown_name(f"ceiling of {dataset.name}", cell.model, known)
     else:
         name, presets = parse_model(cell.model)
@@ -168,7 +168,7 @@ def plan(cell: Cell) -> Plan:
             evaluation=data.space.version,
         ),
     )
-    return Plan(cell, spec, data.notice, origin, skip, tuple(ceiling_names(dataset)))
+    return Plan(cell, spec, data.notice, origin, skip, tuple(ceiling_names(dataset.card)))
 
 
 def code_version(cls: type[SlateModel]) -> str:
