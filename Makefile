@@ -6,7 +6,6 @@ MODEL   ?= bm25
 DATASET ?= bundle
 SEEDS   ?=
 BUDGET  ?=
-TRIALS  ?=
 ARGS    ?=
 
 VENV  := .venv
