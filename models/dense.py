@@ -25,7 +25,7 @@ class Dense(SlateModel):
         summary="Frozen text encoder, cosine of prompt and item text, exact search.",
         departures=(
             "the encoder is not tuned on the data set",
-            "searched by matrix products: the neighbours of faiss IndexFlatIP (tested), and quicker from 32 requests on",
+            "searched by matrix products: the neighbours of faiss IndexFlatIP (tested), quicker from 32 requests on",
             "always searches text vectors, also where the data set's item vectors are word2vec",
             "sampled: Gumbel top-k is ours; its temperature keeps about nine tenths of dense's NDCG@10 on Bundle's "
             "validation part (elsewhere it may keep more or less)",
