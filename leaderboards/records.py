@@ -59,7 +59,7 @@ def _read_parquet(path: Path) -> pl.DataFrame:
 
 def runs_folder(runs: Path | str | None = None) -> Path:
     """The folder of all records: the argument, else SLATEBENCH_RUNS, else `runs` here."""
-    return Path(runs or os.environ.get("SLATEBENCH_RUNS") or "runs")
+    return Path(runs or os.environ.get("SLATEBENCH_RUNS") or "runs").expanduser()
 
 
 def run_folder(runs: Path, spec: RunSpec) -> Path:
