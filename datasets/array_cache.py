@@ -23,7 +23,7 @@ class DamagedFile(Exception):
 def cache_folder() -> Path:
     """The user's cache folder: `SLATEBENCH_CACHE`, else the platform's."""
     if folder := os.environ.get("SLATEBENCH_CACHE"):
-        return Path(folder)
+        return Path(folder).expanduser()
     from platformdirs import user_cache_path
 
     return user_cache_path("slatebench")

@@ -43,7 +43,7 @@ def audit(dataset: SlateDataset) -> Audit:
     `ceiling_map_at_k`: what a model reaches that can only emit items of train slates.
     """
     requests = pl.concat([dataset.part(name).requests for name in PARTS])
-    references = pl.concat([dataset.part(name)._references for name in PARTS])["items"]
+    references = pl.concat([dataset.part(name).references for name in PARTS])["items"]
     part = np.repeat(PARTS, [len(dataset.part(name)) for name in PARTS])
     X = slate_matrix(references, len(dataset.catalog))
     left, right, jaccard = near_duplicates(X)

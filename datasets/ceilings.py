@@ -14,11 +14,19 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from .card import DatasetCard
 from .schema import EMPTY, PartName, SlateDataset, Slates
 from .synthetic import World, latent, request_rows
 
+WITH_ORACLE = "synthetic:load"  # only this loader knows the latent themes; other synthetic data have no oracle
 CELLS_AT_ONCE = 10_000_000  # of the request x item table of probabilities
 TIE_BITS = 21  # item numbers fit into so many bits (synthetic catalogues end at 2,000,000)
+
+
+def ceiling_names(card: DatasetCard) -> list[str]:
+    """The rows that `ceilings` yields for a dataset with this card, without loading it."""
+    oracle = ["ceiling:oracle"] if card.loader == WITH_ORACLE else []
+    return ["ceiling:reference", "ceiling:train-seen", *oracle]
 
 
 def ceilings(dataset: SlateDataset, part: PartName, k: int) -> dict[str, Slates]:
@@ -39,7 +47,7 @@ def ceilings(dataset: SlateDataset, part: PartName, k: int) -> dict[str, Slates]
         "ceiling:reference": _slates(row, item, len(data), k),
         "ceiling:train-seen": _slates(row[seen], item[seen], len(data), k),
     }
-    if dataset.card.loader == "synthetic:load":
+    if dataset.card.loader == WITH_ORACLE:
         world = latent(dataset.card)
         found["ceiling:oracle"] = Slates(_likeliest(world, request_rows(data.requests["request"]), k)[:, None, :])
     return found

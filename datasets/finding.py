@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from .array_cache import cache_folder
 from .card import CardFile, DatasetCard
 from .errors import DataError
 from .reading import read_card_file, stored_path, unreadable
@@ -25,13 +26,6 @@ RETRIES = 1
 def data_folders() -> list[Path]:
     """The folders of `SLATEBENCH_DATA` (split at the path separator), in order."""
     return [Path(folder).expanduser() for folder in os.environ.get("SLATEBENCH_DATA", "").split(os.pathsep) if folder]
-
-
-def cache_folder() -> Path:
-    """The user's cache: `SLATEBENCH_CACHE`, or the system's place for caches."""
-    import pooch
-
-    return Path(os.environ.get("SLATEBENCH_CACHE") or pooch.os_cache("slatebench")).expanduser()
 
 
 def find_folder(card: DatasetCard) -> Path | None:

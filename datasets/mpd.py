@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from .archive import read_zip_member
+from .archive import DAMAGED, read_zip_member
 from .build import build_dataset
 from .card import DatasetCard
 from .errors import DataError
@@ -73,16 +73,19 @@ def _slices(folder: Path, wanted: int) -> Iterator[tuple[str, bytes]]:
         return
     archives = [path for path in files if path.suffix == ".zip"]
     if not archives:
-        raise DataError(f"{folder}: holds neither mpd.slice.*.json files nor the official zip: put them there")
+        raise DataError(
+            f"{folder}: holds neither mpd.slice.*.json files nor the official zip: put them there, unpacked "
+            "if they came in another archive"
+        )
     try:
         with zipfile.ZipFile(archives[0]) as pack:
             members = {Path(info.filename).name: info for info in pack.infolist() if _SLICE.search(info.filename)}
             for name in _needed(list(members), wanted, archives[0]):
                 yield f"{archives[0]}, member {name}", read_zip_member(pack, members[name], MAX_SLICE)
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{archives[0]}: damaged zip archive ({error}): fetch it again") from error
     except OSError as error:
         raise unreadable(archives[0], error) from error
+    except DAMAGED as error:
+        raise DataError(f"{archives[0]}: damaged zip archive ({error}): fetch it again") from error
 
 
 def _needed(names: list[str], wanted: int, where: Path) -> list[str]:

@@ -6,9 +6,9 @@ Sizes in docstrings: P prompts (requests), S samples, K slots, N items, d dims.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -91,41 +91,83 @@ class Catalog:
         return {id_: i for i, id_ in enumerate(self.ids)}
 
 
-_model_at_work = False  # of the whole process: a thread that a model starts is no way round it
+class ReferencesClosed(SlateBenchError):
+    """A model at work asked for the references of valid or test."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__(f"a model tried to read the references of '{part}' while it was at work")
+
+
+_closed = False  # of the whole process: a thread that a model starts is no way round it
+_tried: str | None = None  # the part whose closed references were last asked for
 
 
 @contextmanager
 def references_closed(closed: bool = True) -> Iterator[None]:
     """Close the references while a model fits or generates (and open them again around `evaluate`).
 
-    A model that reaches for them in the meantime, by whatever way, gets an error that fails its cell.
+    Whoever asks for them in the meantime gets an error, and the attempt is noted for the whole process: the error is
+    raised again at the end of the closed stretch, so that a model which swallows the first one fails all the same.
+
+    This catches slips and lazy cheats: a model that loads the dataset and asks it, in whatever thread, under whatever
+    name of `Part`. It can't catch a model that means to cheat: one that reads the files with code of its own, digs in
+    the interpreter (closure cells, the garbage collector, this module's variables), opens the references with this
+    very function, or leaves a thread behind that waits until they are open.
+
+    Raises:
+        ReferencesClosed: closed references were asked for.
     """
-    global _model_at_work
-    before, _model_at_work = _model_at_work, closed
+    global _closed, _tried
+    closed_before, tried_before = _closed, _tried
+    _closed = closed
+    if closed:
+        _tried = None
+    failure: Exception | None = None
     try:
         yield
+    except Exception as error:
+        failure = error
+        raise
     finally:
-        _model_at_work = before
+        _closed = closed_before
+        if closed:
+            tried, _tried = _tried, tried_before or _tried  # a stretch around this one hears of it too
+            if tried and not isinstance(failure, ReferencesClosed):
+                raise ReferencesClosed(tried) from failure
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the split: what is asked (REQUEST_SCHEMA) and, in a table of its own, what is right."""
+    """One part of the split: what is asked (REQUEST_SCHEMA) and, kept apart, what is right (REFERENCE_SCHEMA).
+
+    The references are no field: only the function that checks whether they are closed can reach them.
+    """
 
     name: PartName
     requests: pl.DataFrame
-    _references: pl.DataFrame = field(repr=False)
+    _references: InitVar[pl.DataFrame]
+    _read: Callable[[], pl.DataFrame] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self, _references: pl.DataFrame) -> None:
+        name = self.name
+
+        def read() -> pl.DataFrame:
+            global _tried
+            if name != "train" and _closed:
+                _tried = name
+                raise ReferencesClosed(name)
+            return _references
+
+        object.__setattr__(self, "_read", read)
 
     @property
     def references(self) -> pl.DataFrame:
         """Reference items per request (REFERENCE_SCHEMA), in the order of `requests`.
 
         Raises:
-            SlateBenchError: if a model at work asks for the references of valid or test.
+            ReferencesClosed: a model at work asks for the references of valid or test.
         """
-        if self.name != "train" and _model_at_work:
-            raise SlateBenchError(f"a model tried to read the references of '{self.name}' while it was at work")
-        return self._references
+        return self._read()
 
     def __len__(self) -> int:
         return self.requests.height
@@ -133,7 +175,8 @@ class Part:
     def only(self, keep: Iterable[str]) -> Part:
         """The part cut down to the requests `keep`, in the same order."""
         chosen = pl.col("request").is_in(list(keep))
-        return Part(self.name, self.requests.filter(chosen), self._references.filter(chosen))
+        with references_closed(False):
+            return Part(self.name, self.requests.filter(chosen), self.references.filter(chosen))
 
 
 @dataclass(frozen=True)
@@ -160,10 +203,11 @@ class SlateDataset:
         digest = hashlib.sha256()
         digest.update(f"{self.name}|{self.source}|{self.slate_length}".encode())
         digest.update(_frame_digest(self.catalog.items))
-        for part in (self.train, self.valid, self.test):
-            digest.update(part.name.encode())
-            digest.update(_frame_digest(part.requests))
-            digest.update(_frame_digest(part._references))
+        with references_closed(False):  # a hash tells nothing
+            for part in (self.train, self.valid, self.test):
+                digest.update(part.name.encode())
+                digest.update(_frame_digest(part.requests))
+                digest.update(_frame_digest(part.references))
         return digest.hexdigest()[:16]
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from .build import PARTS
 from .card import CardStatistics, DatasetCard
 from .errors import DataError
-from .schema import SlateDataset
+from .schema import SlateDataset, references_closed
 
 # these hang on the split, so they hold for the default split only
 SPLIT_BOUND = ("train", "valid", "test", "first_request", "last_request", "fingerprint")
@@ -31,13 +31,15 @@ def statistics(dataset: SlateDataset, *, fingerprint: bool = True) -> CardStatis
     def request(rows: pl.DataFrame, row: int) -> str:
         return shown(rows.select("request", "prompt").row(row))
 
+    with references_closed(False):  # a count tells nothing; a model may load a dataset
+        reference_slots = sum(int(part.references["items"].list.len().sum()) for part in parts)
     return CardStatistics(
         items=items.height,
         train=len(dataset.train),
         valid=len(dataset.valid),
         test=len(dataset.test),
         groups=pl.concat([part.requests["group"] for part in parts]).n_unique(),
-        reference_slots=sum(int(part._references["items"].list.len().sum()) for part in parts),
+        reference_slots=reference_slots,
         first_item=item(0),
         middle_item=item(items.height // 2),
         last_item=item(-1),

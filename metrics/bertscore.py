@@ -37,14 +37,16 @@ class SlateBertScore:
 
     Args:
         texts: item texts by item index (`Catalog.texts`).
-        model: "minilm", a Hugging Face name, or a local folder.
-        layer: layer whose token vectors are compared; known for minilm and for the models bert-score lists.
+        model: "minilm", a Hugging Face name, or a local folder; `NAME@LAYER` names the layer whose token vectors are
+            compared (1 = the first). Without it: 6 for minilm, the layer that bert-score lists for the models it
+            lists, else the model's last. The record says which, and why.
         cache: folder of the token vectors; default `SLATEBENCH_CACHE`, else the user's cache folder.
         seed: of the random slates behind the baseline.
         progress: told how many of the texts to encode are done.
 
     Raises:
-        UsageError: a model without a known layer, or that can't be loaded.
+        UsageError: no such model (found or not before anything is encoded), no such layer, or, when the first text is
+            encoded, weights that can't be loaded.
     """
 
     def __init__(
@@ -52,17 +54,16 @@ class SlateBertScore:
         texts: list[str],
         *,
         model: str = DEFAULT_MODEL,
-        layer: int | None = None,
         cache: Path | None = None,
         seed: int = 0,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        self.texts, self.model, self.seed, self.progress = texts, model, seed, progress
-        self.layer = layer or _known_layer(model)
-        self.identity = _identity(model)
-        self.vectors = TokenVectors(
-            (cache or cache_folder()) / "bertscore" / f"{_file_name(self.identity)}-layer{self.layer}", self
-        )
+        self.texts, self.seed, self.progress = texts, seed, progress
+        self.model, layer = _name_and_layer(model)
+        self.layer, self.layer_from = _chosen_layer(self.model, layer)
+        self.identity = _identity(self.model)
+        made_by = f"{self.identity}-layer{self.layer}-{_versions()}"
+        self.vectors = TokenVectors((cache or cache_folder()) / "bertscore" / _file_name(made_by), self)
         self.baseline: dict[str, float] = {}
 
     @property
@@ -72,7 +73,8 @@ class SlateBertScore:
         return {
             "model": self.identity,
             "layer": self.layer,
-            "library": f"bert-score {library}, transformers {transformers}",
+            "layer_from": self.layer_from,
+            "library": _versions(),
             "hash": f"{self.identity}_L{self.layer}_no-idf_version={library}(hug_trans={transformers})",
             "baseline": self.baseline,
             "baseline_pairs": BASELINE_PAIRS,
@@ -262,14 +264,61 @@ def _key(text: str) -> bytes:
     return hashlib.sha256((text.strip() or BLANK).encode()).digest()[:16]
 
 
-def _known_layer(model: str) -> int:
+def _versions() -> str:
+    """The packages that make the token vectors."""
+    return f"bert-score {version('bert-score')}, transformers {version('transformers')}"
+
+
+def _name_and_layer(model: str) -> tuple[str, int | None]:
+    """`NAME@LAYER` taken apart; a local folder becomes its path, whatever it is called."""
+    if (folder := Path(model).expanduser()).is_dir():
+        return str(folder), None
+    name, at, layer = model.rpartition("@")
+    if not at:
+        return model, None
+    if not name or not layer.isdecimal() or int(layer) < 1:
+        raise UsageError(f"BERTScore model '{model}': write NAME@LAYER with a layer from 1 on, e.g. {DEFAULT_MODEL}@6")
+    folder = Path(name).expanduser()
+    return str(folder) if folder.is_dir() else name, int(layer)
+
+
+def _chosen_layer(model: str, layer: int | None) -> tuple[int, str]:
+    """The layer to compare, and where that choice comes from.
+
+    Raises:
+        UsageError: no such model, or it has no such layer.
+    """
+    n = _number_of_layers(model)
+    if layer is not None:
+        if n is not None and layer > n:
+            raise UsageError(f"BERTScore model '{model}' has {n} layers: there is no layer {layer}")
+        return layer, "given"
     if model == DEFAULT_MODEL:
-        return DEFAULT_LAYER
+        return DEFAULT_LAYER, "default of minilm"
     from bert_score.utils import model2layers
 
-    if model not in model2layers:
-        raise UsageError(f"BERTScore model '{model}' needs a layer: say which one to compare (1 = the first)")
-    return model2layers[model]
+    if model in model2layers:
+        return model2layers[model], "bert-score's table"
+    if n is None:
+        raise UsageError(f"BERTScore model '{model}' does not say how many layers it has: write {model}@LAYER")
+    return n, f"last of the {n} in config.json"
+
+
+def _number_of_layers(model: str) -> int | None:
+    """Hidden layers by the model's config.json; None if that does not say."""
+    if model == DEFAULT_MODEL:
+        return DEFAULT_LAYER
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)  # nobody else's code
+    except (OSError, ValueError, KeyError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"can't find the BERTScore model '{model}': {reason} (take '{DEFAULT_MODEL}', a local folder, or a Hugging "
+            "Face name while online)"
+        ) from error
+    return getattr(config, "num_hidden_layers", None)
 
 
 def _location(model: str) -> str:
@@ -290,7 +339,7 @@ def _identity(model: str) -> str:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             with path.open("rb") as file:
                 digest.update(str(path.relative_to(folder)).encode() + hashlib.file_digest(file, "sha256").digest())
-        return f"{folder.name} ({digest.hexdigest()[:12]})"
+        return f"{folder.resolve().name} ({digest.hexdigest()[:12]})"
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(model, "config.json")

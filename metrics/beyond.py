@@ -74,7 +74,7 @@ def _share_of_slots(block: Block, _: int, head: int | None) -> np.ndarray:
 
 
 def new_shares(items: np.ndarray) -> np.ndarray:
-    """Share of the k slots of sample m with an item that no earlier sample of the request held, [B, S].
+    """Of the k slots of each sample, the share whose item the request's samples before it did not show, [B, S].
 
     Args:
         items: [B, S, K], -1 = empty slot (never new).
@@ -204,12 +204,12 @@ METRICS = [
            "(mean over samples of sum of train counts of all slots) / (sum of train counts of all references)",
            high=None, null="no reference item is train-seen", source=SOURCE, compute_run=_popularity_ratio),
     Metric("freshness", "request", True,
-           "share of new items in a further sample for the same request (a random slate is near 1)",
-           "mean over m = 2..S of |items of sample m that no earlier sample held| / k",
+           "share of new items in a further sample for the same request (mere chance scores close to 1)",
+           "1/(S-1) sum_{m=2..S} |W_m minus (W_1 or ... or W_{m-1})| / k, W_m = items of sample m",
            null="fewer than 2 samples of a stochastic model", source="DMSG; " + SOURCE, compute=_freshness),
     Metric("freshness_m{m}", "request", True,
            "share of new items in sample m",
-           "|items of sample m that no earlier sample held| / k", source="DMSG; " + SOURCE,
+           "|W_m minus (W_1 or ... or W_{m-1})| / k, W_m = items of sample m", source="DMSG; " + SOURCE,
            compute=lambda b, m: _new_shares(b)[:, m - 1]),
     Metric("jaccard_distance", "request", True,
            "how different two samples for the same request are",
@@ -217,11 +217,11 @@ METRICS = [
            null="fewer than 2 samples", source=SOURCE,
            compute=lambda b, _: jaccard_distance(b.items)),
     Metric("ndcg_sim_at_{k}_m{m}", "run", True,
-           "ndcg_sim of sample m alone: must stay flat over m",
+           "ndcg_sim of sample m alone: where it falls with m, freshness is bought with relevance",
            "mean over requests of ndcg_sim of sample m", null="fewer than 2 samples", source="DMSG; " + SOURCE,
            space="evaluation", curve_of="ndcg_sim_at_{k}"),
     Metric("bertscore_f1_m{m}", "run", True,
-           "bertscore_f1 of sample m alone: must stay flat over m",
+           "bertscore_f1 of sample m alone: where it falls with m, freshness is bought with relevance",
            "mean over requests of bertscore_f1 of sample m", low=-1.0, null="fewer than 2 samples",
            source="DMSG; " + SOURCE, family="bertscore", curve_of="bertscore_f1"),
     Metric("coherence", "sample", None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -193,6 +194,54 @@ def test_a_damaged_zip_or_a_bomb_in_it(music):
         pack.writestr("mpd.slice.0-99.json", b" " * 30_000_000)
     with pytest.raises(DataError, match="look like a bomb"):
         mpd.load(spec(), folder.parent, 0)
+
+
+@pytest.mark.parametrize("member", ["../../{}", "/tmp/{}", "..\\..\\{}", "C:{}"])
+def test_names_that_lead_out_of_a_zip_lead_nowhere(music, member):
+    """Members are read into memory: whatever they are called, no file is written."""
+    folder, spec = music
+    with zipfile.ZipFile(folder / "official.zip", "w", zipfile.ZIP_DEFLATED) as pack:
+        pack.writestr(member.format("mpd.slice.0-99.json"), slice_json(0, 99))
+    before = sorted(folder.parent.rglob("*"))
+    packed = mpd.load(spec(), folder.parent, 0)
+    assert sorted(folder.parent.rglob("*")) == before
+    assert not Path("/tmp/mpd.slice.0-99.json").exists()
+    (folder / "official.zip").unlink()
+    write_slices(folder)
+    assert packed.fingerprint == mpd.load(spec(), folder.parent, 0).fingerprint
+
+
+def test_a_zip_of_a_version_that_nobody_knows_is_one_clear_line(music):
+    folder, spec = music
+    path = folder / "official.zip"
+    with zipfile.ZipFile(path, "w") as pack:
+        pack.writestr("mpd.slice.0-99.json", slice_json(0, 99))
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\x01\x02") + 6] = 99  # version needed to extract
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"damaged zip archive .* fetch it again"):
+        mpd.load(spec(), folder.parent, 0)
+
+
+def test_a_link_in_a_zip_is_not_followed(music):
+    folder, spec = music
+    (folder.parent / "secret.json").write_bytes(slice_json(0, 99))
+    with zipfile.ZipFile(folder / "official.zip", "w") as pack:
+        info = zipfile.ZipInfo("mpd.slice.0-99.json")
+        info.external_attr = 0o120777 << 16
+        pack.writestr(info, "../secret.json")
+    with pytest.raises(DataError, match="not a slice of playlists"):
+        mpd.load(spec(), folder.parent, 0)
+
+
+def test_another_archive_is_not_opened_and_the_mend_is_named(music):
+    folder, spec = music
+    with tarfile.open(folder / "official.tar.gz", "w:gz") as pack:
+        pack.addfile(tarfile.TarInfo("../../mpd.slice.0-99.json"))
+    before = sorted(folder.parent.rglob("*"))
+    with pytest.raises(DataError, match="put them there, unpacked if they came in another archive"):
+        mpd.load(spec(), folder.parent, 0)
+    assert sorted(folder.parent.rglob("*")) == before
 
 
 @pytest.mark.parametrize("name", ["mpd", "mpd-hard"])

@@ -65,6 +65,14 @@ def shop(plugin, tmp_path, monkeypatch):
     return install
 
 
+def test_every_twin_is_a_registered_synthetic_dataset():
+    twins = {name: card.twin for name, card in builtin_cards().items() if card.twin is not None}
+    assert twins
+    for name, twin in twins.items():
+        assert twin in dataset_names(), f"{name}: no dataset '{twin}'"
+        assert dataset_card(twin).source == "synthetic", f"{name}: '{twin}' is real"
+
+
 def test_every_builtin_card_is_sound():
     for name, card in builtin_cards().items():
         assert card.name == name

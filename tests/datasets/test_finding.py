@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from slatebench.datasets import finding
+from slatebench.datasets import array_cache, features, finding
 from slatebench.datasets.errors import DataError
 from slatebench.datasets.finding import fetch, find_files, find_folder
+from slatebench.metrics import bertscore
 
 CONTENT = b"id,title\n1,one\n" * 200
 
@@ -170,3 +171,13 @@ def test_no_address_no_download(card, as_file, no_data):
         fetch(card(instructions="bring it"))
     with pytest.raises(DataError, match="has no download"):
         fetch(card(files=[as_file("tiny/a.csv", CONTENT)]))
+
+
+def test_there_is_one_cache_folder_and_it_understands_a_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SLATEBENCH_CACHE", "~/cache")
+    assert finding.cache_folder is array_cache.cache_folder is features.cache_folder is bertscore.cache_folder
+    assert array_cache.cache_folder() == tmp_path / "cache"
+    monkeypatch.delenv("SLATEBENCH_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert array_cache.cache_folder().is_relative_to(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,3 +99,16 @@ def test_the_metric_of_contributing_scores(monkeypatch: pytest.MonkeyPatch, exam
     for items, value in ((right, 1.0), (wrong, 0.0)):
         scores = evaluating.evaluate(Slates(items.astype(np.int64)), truth, cutoffs=[3])
         assert (scores.values["first_hit"] == value).all()
+
+
+def test_the_licence_that_the_package_names_is_there_in_full() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = " ".join((ROOT / "LICENSE").read_text(encoding="utf-8").split())
+    assert project["license"] == "Apache-2.0"
+    assert text.startswith("Apache License Version 2.0, January 2004")
+    for section in (
+        "9. Accepting Warranty or Additional Liability",
+        "END OF TERMS AND CONDITIONS",
+        "limitations under",
+    ):
+        assert section in text

@@ -22,6 +22,7 @@ from slatebench.leaderboards.records import (
     folder_in_the_making,
     list_runs,
     read_run,
+    runs_folder,
     write_text,
 )
 from slatebench.leaderboards.schema import RunSpec
@@ -128,3 +129,10 @@ def test_damaged_scores_are_named(make_run: Make) -> None:
     (run.folder / "scores.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(SlateBenchError, match=r"scores\.parquet"):
         _ = run.scores
+
+
+def test_a_home_folder_is_understood_wherever_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert runs_folder("~/mine") == tmp_path / "mine"
+    monkeypatch.setenv("SLATEBENCH_RUNS", "~/runs")
+    assert runs_folder() == tmp_path / "runs"

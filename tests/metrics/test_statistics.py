@@ -44,7 +44,7 @@ def test_interval_equals_scipys_bca_with_widened_tails(n: int) -> None:
 
 def test_interval_resamples_groups_not_rows() -> None:
     x = zero_inflated(np.random.default_rng(0), 60)
-    copies = np.tile(x, 3)  # three seeds of the same prompts are not three times the evidence
+    copies = np.tile(x, 3)  # each group seen again, unchanged: nothing new is known
     alone = bootstrap_interval(x)
     together = bootstrap_interval(copies, groups=np.tile(np.arange(60), 3))
     np.testing.assert_allclose(together, alone, atol=1e-9)
