@@ -42,7 +42,7 @@ ui: $(READY) ## the MLflow page over all runs
 latency: $(READY) ## time MODEL (several, in quotes) on DATASET, interleaved
 	@$(RUN) latency $(MODEL) --dataset $(DATASET) $(ARGS)
 
-perf: $(READY) ## speed and memory suites (pytest-benchmark); COMPARE=FILE against an earlier one
+perf: $(READY) ## speed suites; COMPARE=FILE against an earlier one, SLATEBENCH_PERF_LARGE=1 with a million items
 	@PYTHONSAFEPATH=1 $(BIN)/pytest tests/benchmarks -o addopts="--import-mode=importlib -q" --benchmark-autosave \
 		--benchmark-storage=file://.benchmarks $(if $(COMPARE),--benchmark-compare=$(COMPARE)) $(ARGS)
 

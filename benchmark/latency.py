@@ -250,7 +250,8 @@ class LatencyReport:
     """Models timed on the same prompts, interleaved.
 
     Attributes:
-        models: per model its figures (model, sampling, p50_ms, p95_ms, p99_ms, throughput_32, ...).
+        models: per model its figures (model, sampling, p50_ms, p95_ms, p99_ms, throughput_32, energy_j of a
+            request, None without a counter, ...).
         ratios: per pair {"a", "b", "p50", "p50_low", "p50_high", ...}: latency of a over that of b, paired by request.
         samples: milliseconds [models, requests].
         notes: where the models came from.
@@ -353,14 +354,17 @@ def interleave(
         for model in timed:
             model.singles(rows[:WARM_UP])
         samples = np.empty((len(timed), requests))
+        joules: list[list[float]] = [[] for _ in timed]
         for i, row in enumerate(rows):
             for m, model in enumerate(timed):
                 event = model.singles([row])
                 samples[m, i] = event["ms"][0]
-                figures[m]["peak_rss_mib"], figures[m]["peak_gpu_mib"] = event["peak_rss_mib"], event["peak_gpu_mib"]
+                figures[m] |= {name: event[name] for name in ("peak_rss_mib", "peak_gpu_mib", "energy_counter")}
+                if event["energy_j"] is not None:
+                    joules[m].append(event["energy_j"])
             tell("requests", i + 1, requests, "")
         for m, model in enumerate(timed):
-            figures[m] |= percentiles(samples[m])
+            figures[m] |= percentiles(samples[m]) | {"energy_j": float(np.mean(joules[m])) if joules[m] else None}
             for size in BATCHES:
                 tell("batches", m, len(timed), contenders[m].label)
                 figures[m][f"throughput_{size}"] = model.throughput(rows, size)

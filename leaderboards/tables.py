@@ -12,6 +12,7 @@ from rich.text import Text
 from ..metrics.evaluate import Summary
 from ..metrics.registry import metric_info
 from .board import Board, System, main_metrics, timed_on
+from .records import Run
 
 SHORT = {"ndcg": "NDCG", "map": "MAP", "mrr": "MRR", "sim": "Sim", "train seen share": "train-seen"}
 
@@ -91,8 +92,8 @@ def _head(columns: Sequence[str]) -> list[str]:
     return ["rank", "system", "seeds", *(short_name(name) for name in columns), "p50", "p95", "fit"]
 
 
-def caption(board: Board) -> list[str]:
-    """What a reader must know to read the table."""
+def caption(board: Board, metrics: Sequence[str] | None = None) -> list[str]:
+    """What a reader must know to read the table of these metrics."""
     lines = [
         "[95 % interval over groups of requests]; * best of its column; rank 3 (1): third, but not separated from the "
         "first (paired test, Holm). random and popularity are floors, ceiling rows know the references."
@@ -106,8 +107,44 @@ def caption(board: Board) -> list[str]:
         lines += [f"no latency: {reason}" for reason in sorted(reasons)]
         elsewhere = {place for run in system.runs if (place := timed_on(run)) not in (None, board.machine)}
         lines += [f"latency not shown: {system.label} was timed on {place}" for place in sorted(elsewhere)]
+    lines += _rough_latency(board)
+    baselines = {line for system in board.systems for run in system.runs if (line := _baseline(run))}
+    lines += sorted(baselines)
+    if {"popularity", "popularity_ratio"} & {*columns_of(board, metrics)} and _mostly_new(board):
+        lines.append("popularity is confounded where test items are mostly new: see `slatebench datasets audit`")
     lines += [f"not comparable: {label}: {reason}" for label, reason in dict.fromkeys(board.not_comparable)]
     return lines + [f"NOTE: {notice}" for notice in board.notices]
+
+
+def _rough_latency(board: Board) -> list[str]:
+    timed = [(system.label, run.record.latency or {}) for system in board.systems for run in system.runs
+             if timed_on(run) is not None and timed_on(run) == board.machine]  # fmt: skip
+    rough = {label: found["requests"] for label, found in timed if found.get("rough")}
+    if not rough:
+        return []
+    whose = "" if len(rough) == len({label for label, _ in timed}) else f" of {', '.join(rough)}"
+    return [f"latency{whose} is rough: {min(rough.values())} requests, where 200 are needed for p95"]
+
+
+def _baseline(run: Run) -> str | None:
+    """What BERTScore a slate reaches by chance, in words; None where the run has none."""
+    found = run.record.bertscore or {}
+    by_chance = found.get("baseline", {}).get("bertscore_f1")
+    if by_chance is None:
+        return None
+    return (
+        f"BERTScore ({found['model']}, layer {found['layer']}): random slate pairs reach F1 {number(by_chance)}, "
+        "so read it against that"
+    )
+
+
+def _mostly_new(board: Board) -> bool:
+    """Do train slates hold less than half of what fills a reference slate? True where the board can't tell."""
+    hits = {name: system.summary["precision_at_10"]["mean"] for system in board.systems
+            for name in ("reference", "train-seen")
+            if system.label.startswith(f"ceiling:{name}") and "precision_at_10" in system.summary}  # fmt: skip
+    seen, all_hits = hits.get("train-seen"), hits.get("reference")
+    return seen is None or not all_hits or seen / all_hits < 0.5
 
 
 def title(board: Board) -> str:
@@ -147,7 +184,7 @@ def as_markdown(board: Board, metrics: Sequence[str] | None = None) -> str:
     rows = [_cells(board, system, columns, len(columns)) for system in board.systems]
     rows = [_head(columns), ["---"] * len(_head(columns)), *rows]
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-    return "\n".join([f"**{title(board)}**", "", table, "", *(f"- {line}" for line in caption(board))])
+    return "\n".join([f"**{title(board)}**", "", table, "", *(f"- {line}" for line in caption(board, metrics))])
 
 
 def as_csv(board: Board, metrics: Sequence[str] | None = None) -> str:

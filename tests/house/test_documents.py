@@ -44,6 +44,16 @@ def test_the_make_targets_of_the_readme_exist() -> None:
     assert used - {"and"} <= there
 
 
+def test_the_readme_names_every_variable() -> None:
+    rooms = [ROOT / room for room in ("benchmark", "datasets", "leaderboards", "metrics", "models", "tests/benchmarks")]
+    code = "".join(path.read_text(encoding="utf-8") for room in rooms for path in room.rglob("*.py"))
+    used = set(re.findall(r"\bSLATEBENCH_[A-Z_]+", code))
+    assert "SLATEBENCH_DATA" in used
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert used <= set(re.findall(r"SLATEBENCH_[A-Z_]+", text[text.index("Variables:") :]))
+    assert "SLATEBENCH_PERF_LARGE" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Install an example of CONTRIBUTING: a module and the entry point shown with it."""

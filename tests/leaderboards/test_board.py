@@ -129,6 +129,46 @@ def test_latencies_of_two_machines_never_share_a_column(runs: Make, make_run: Ma
     assert "latency not shown: there was timed on a faster one, 2 cores" in text
 
 
+def test_rough_latencies_are_marked(runs: Make, make_run: Make) -> None:
+    def record(requests: int) -> dict:
+        return {"latency": {"p50_ms": 3.0, "p95_ms": 4.0, "requests": requests, "rough": requests < 200}}
+
+    def said() -> list[str]:
+        return [line for line in caption(build_board(runs(), "toy")) if "rough" in line]
+
+    make_run(scores(0.9), model="long", record=record(200))
+    assert said() == []
+    make_run(scores(0.9), model="short", record=record(20))
+    assert said() == ["latency of short is rough: 20 requests, where 200 are needed for p95"]
+    assert said()[0] in as_markdown(build_board(runs(), "toy"))
+    make_run(scores(0.9), dataset="quick", model="short", record=record(20))
+    assert "latency is rough: 20 requests, where 200 are needed for p95" in caption(build_board(runs(), "quick"))
+
+
+def test_the_caption_says_what_bertscore_chance_reaches(runs: Make, make_run: Make) -> None:
+    assert not any("BERTScore" in line for line in caption(build_board(runs(), "toy")))
+    found = {"model": "roberta-large", "layer": 17, "baseline": {"bertscore_f1": 0.83214, "bertscore_recall": 0.8}}
+    for seed in (0, 1):
+        make_run(scores(0.9), model="scored", seed=seed, record={"bertscore": found})
+    line = "BERTScore (roberta-large, layer 17): random slate pairs reach F1 .832, so read it against that"
+    assert caption(build_board(runs(), "toy")).count(line) == 1
+
+
+def test_the_caption_warns_of_popularity_where_test_items_are_new(make_run: Make, tmp_path: Path) -> None:
+    def said(dataset: str, metrics: list[str] | None = None) -> bool:
+        board = build_board(list_runs(tmp_path / "runs")[0], dataset)
+        return any("popularity is confounded" in line for line in caption(board, metrics))
+
+    for dataset, seen in (("old", 0.19), ("new", 0.05), ("unknown", None)):
+        make_run(scores(0.5) | {"popularity": np.full(P, 0.2)}, model="dense", dataset=dataset)
+        for name, share in (("reference", 0.2), ("train-seen", seen)):
+            if share is not None:
+                found = scores(0.5) | {"precision_at_10": np.full(P, share)}
+                make_run(found, model=f"ceiling:{name}", dataset=dataset)
+    assert (said("old"), said("new"), said("unknown")) == (False, True, True)
+    assert not said("new", ["ndcg_at_10"]) and said("new", ["popularity"])
+
+
 @pytest.mark.parametrize("width", [40, 80, 100, 200])
 def test_the_table_fits_the_terminal(runs: Make, width: int) -> None:
     import io

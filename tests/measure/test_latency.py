@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from slatebench.benchmark import bench, latency, timed
-from slatebench.benchmark.latency import paired_ratio, percentiles, time_runs
+from slatebench.benchmark.latency import TimedModel, paired_ratio, percentiles, time_runs
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.leaderboards.records import read_run, write_record
 
@@ -254,6 +254,21 @@ def test_interleaved_ratio_is_that_of_the_known_sleeps(bed):
 def test_interleaving_uses_the_sampling_settings_asked_for(bed):
     found = latency("sleeps", "tiny", requests=10, overrides={"milliseconds": 60}, runs=bed[0])
     assert 60 <= found.models[0]["p50_ms"] < 90 and found.ratios == []
+
+
+def test_energy_of_interleaved_requests_is_kept_for_each_model(bed, monkeypatch):
+    without = latency("plain", "tiny", requests=2, runs=bed[0]).models[0]
+    assert {"energy_j", "energy_counter"} <= without.keys()  # None where the machine has no counter
+    used = {"plain": iter([1.0, 2.0, 6.0]), "sleeps": iter([10.0, 20.0, 60.0])}
+    singles = TimedModel.singles
+
+    def with_counter(self, rows, *rest):
+        joules = next(used[self.run.spec.model]) if len(rows) == 1 else 1e6  # the warm-up does not count
+        return singles(self, rows, *rest) | {"energy_j": joules, "energy_counter": "rapl"}
+
+    monkeypatch.setattr(TimedModel, "singles", with_counter)
+    found = latency(["sleeps", "plain"], "tiny", requests=3, runs=bed[0]).models
+    assert [(one["energy_j"], one["energy_counter"]) for one in found] == [(30.0, "rapl"), (3.0, "rapl")]
 
 
 def test_a_model_that_breaks_ends_the_comparison_with_one_line(bed):
