@@ -33,7 +33,7 @@ def show(
         return
     console = output_console()
     console.print(tables.as_table(board, metric, console.width))
-    for line in tables.caption(board):
+    for line in tables.caption(board, metric):
         console.print(line, markup=False, soft_wrap=True)
 
 

@@ -82,12 +82,10 @@ class Worker:
             if timeout is not None and time.monotonic() - started > timeout:
                 self.stop()
                 return Outcome(None, "timeout", f"stopped after {timeout:g} s (--timeout)")
-            limited = self.memory_gib is not None and command["do"] != "plan"
-            if limited and (used := _memory(process.pid)) > self.memory_gib * GIB:
+            limit = None if command["do"] == "plan" else self.memory_gib  # loading data is no model's fault
+            if limit is not None and (used := _memory(process.pid)) > limit * GIB:
                 self.stop()
-                return Outcome(
-                    None, "failed", f"used {used / GIB:.1f} GiB of memory, more than --memory {self.memory_gib:g}"
-                )
+                return Outcome(None, "failed", f"used {used / GIB:.1f} GiB of memory, more than --memory {limit:g}")
 
     def stop(self) -> None:
         """End the child and all its processes at once."""
