@@ -145,6 +145,9 @@ def plan(cell: Cell) -> Plan:
         if model.stochastic() or cls.seeded_fit:
             seed = cell.seed  # a deterministic model runs once: all seeds are one spec
         skip = _mismatch(cls, dataset)
+    bertscore = cell.bertscore or measuring.bertscore
+    if bertscore:
+        data.bertscore(bertscore)  # a model that can't be had is a mistake to tell before anything is run
     spec = RunSpec(
         dataset=dataset.name,
         source=dataset.source,
@@ -160,7 +163,7 @@ def plan(cell: Cell) -> Plan:
         budget=cell.budget,
         encoder=data.features.encoder,
         cutoffs=cutoffs_of(dataset, k),
-        bertscore=cell.bertscore or measuring.bertscore,
+        bertscore=bertscore,
         versions=Versions(
             model=version,
             metrics=METRICS_VERSION,

@@ -60,9 +60,7 @@ def bench(
     k: Annotated[int | None, typer.Option("-k", help="Slots of a slate (default: the dataset's).")] = None,
     samples: Annotated[int | None, typer.Option(help="Samples per request of a stochastic model.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Text encoder: minilm or a sentence-transformers name.")] = None,
-    bertscore: Annotated[
-        str | None, typer.Option(help="Model of BERTScore (default: minilm from standard on).")
-    ] = None,
+    bertscore: Annotated[str | None, typer.Option(help="BERTScore's model or model@layer (default: minilm).")] = None,
     set_: SetOption = None,
     rerun: Annotated[bool, typer.Option(help="Run again even where a finished record exists.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which a cell is stopped.")] = None,
@@ -231,7 +229,9 @@ def generate(
 @app.command(epilog="Example: slatebench rescore runs/bundle/bm25/0123456789abcdef")
 def rescore(
     folders: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    bertscore: Annotated[str | None, typer.Option(help="Also measure BERTScore with this model.")] = None,
+    bertscore: Annotated[
+        str | None, typer.Option(help="Also measure BERTScore with this model or model@layer.")
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Compute the metrics of finished runs again from their slates, without a new fit."""
