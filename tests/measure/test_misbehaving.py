@@ -108,6 +108,14 @@ class Writes(Plain):
         return super().generate(requests, k, **more)
 
 
+class WritesRequests(Plain):
+    name = "writes-requests"
+    def generate(self, requests, k, **more):
+        slates = super().generate(requests, k, **more)
+        requests[0, "prompt"] = "something else"
+        return slates
+
+
 class WritesFeatures(Plain):
     name = "writes-features"
     def fit(self, data, **more):
@@ -207,6 +215,7 @@ EXPECTED = {  # model -> state, words of the reason
     "leaks": ("failed", "GiB of memory, more than --memory 1"),
     "writes": ("failed", "the model wrote into the catalogue"),
     "writes-features": ("failed", "the model wrote into the catalogue"),
+    "writes-requests": ("failed", "the model wrote into the requests"),
     "peeks": ("failed", "a model tried to read the references of 'test'"),
     "peeks-in-thread": ("failed", "a model tried to read the references of 'test'"),
     "peeks-and-swallows": ("failed", "a model tried to read the references of 'test'"),
@@ -216,7 +225,8 @@ EXPECTED = {  # model -> state, words of the reason
     "lingers": ("done", None),
     "good": ("done", None),
 }
-CLASSES = {"nan": "NaN", "writes-features": "WritesFeatures", "peeks-in-thread": "PeeksInThread",
+CLASSES = {"nan": "NaN", "writes-features": "WritesFeatures", "writes-requests": "WritesRequests",
+           "peeks-in-thread": "PeeksInThread",
            "peeks-and-swallows": "PeeksAndSwallows", "peeks-at-private-fields": "PeeksAtPrivateFields",
            "peeks-at-loading": "PeeksAtLoading"}  # fmt: skip
 
