@@ -13,7 +13,7 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN   := PYTHONSAFEPATH=1 $(BIN)/slatebench
 
-.PHONY: help setup bench leaderboard ui latency perf test lint clean
+.PHONY: help setup bench leaderboard report ui latency perf test lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -35,6 +35,9 @@ bench: $(READY) ## run MODEL on DATASET: fit, generate, score, time, record, boa
 
 leaderboard: $(READY) ## the board of DATASET
 	@$(RUN) leaderboard show --dataset $(DATASET) $(if $(BUDGET),--budget $(BUDGET)) $(ARGS)
+
+report: $(READY) ## the board of DATASET as one offline HTML file (OUT=FILE)
+	@$(RUN) leaderboard html --dataset $(DATASET) $(if $(OUT),--out $(OUT)) $(if $(BUDGET),--budget $(BUDGET)) $(ARGS)
 
 ui: $(READY) ## the MLflow page over all runs
 	@$(RUN) ui $(ARGS)
