@@ -33,6 +33,7 @@ def pair_up(claims: Sequence[Claim], results: Sequence[Result]) -> list[tuple[Cl
 
 
 def claim_cells(claim: Claim, result: Result) -> list[str]:
+    """A row of the report, under HEAD."""
     ours = "" if result.value is None else f"{result.value:.3f} ({claim.statistic.text})"
     interval = "" if result.low is None or result.high is None else f"[{result.low:.3f}, {result.high:.3f}]"
     return [

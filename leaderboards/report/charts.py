@@ -11,7 +11,7 @@ import altair as alt
 import numpy as np
 
 from ...metrics.statistics import bootstrap_intervals
-from ..board import Board, System, headline, main_metrics, per_request
+from ..board import Board, System, headline, per_request
 from ..tables import number, short_name, with_interval
 from .table import plain_rows
 
@@ -49,8 +49,7 @@ def groups(board: Board) -> list[Group]:
     """All plots of a board that its records have figures for."""
     made = [
         Group("Trade-offs", [quality_and_speed(board), quality_and_freshness(board), quality_and_popularity(board)]),  # type: ignore[list-item]
-        Group("Over repeated samples", [freshness_curve(board), quality_curve(board)]),  # type: ignore[list-item]
-        Group("By domain", [by_domain(board)]),  # type: ignore[list-item]
+        Group("Over samples and domains", [freshness_curve(board), quality_curve(board), by_domain(board)]),  # type: ignore[list-item]
         Group("Training", [validation_curve(board), *loss_curves(board)]),  # type: ignore[list-item]
     ]
     kept = [Group(group.title, [figure for figure in group.figures if figure is not None]) for group in made]
@@ -95,7 +94,7 @@ def named(system: System) -> str:
     return f"{system.label} ({', '.join(settings)})" if settings else system.label
 
 
-def _spec(chart: alt.Chart | alt.LayerChart) -> dict[str, Any]:
+def _spec(chart: Any) -> dict[str, Any]:
     spec = chart.properties(width="container").to_dict()
     spec.pop("config", None)  # the page's colours, light or dark
     spec.pop("$schema", None)
@@ -149,7 +148,7 @@ def _drawn(rows: list[dict[str, Any]], x_title: str) -> tuple[list[dict[str, Any
     """The points to draw, and a sentence on floors too far below the systems to share an axis with them."""
     lowest = min((row["low"] for row in rows if row["kind"] == "system"), default=0)
     far = [row for row in rows if row["kind"] == "floor" and row["high"] < 0.7 * lowest]
-    words = "; ".join(f"{row['system']} {number(row['y'])} at {x_title} {row['x']:.3g}" for row in far)
+    words = "; ".join(f"{row['system']} {number(row['y'])} ({x_title} {row['x']:.3g})" for row in far)
     return [row for row in rows if row not in far], f" Floors below the axis: {words}." if far else ""
 
 
@@ -171,12 +170,13 @@ def quality_and_speed(board: Board) -> Figure | None:
     rows = _points(board, lambda system: system.latency("p99_ms", board.machine))
     if not rows:
         return None
-    points, floors = _drawn(rows, "p99")
+    points, floors = _drawn(rows, "p99 ms")
     front = [points[i] for i in pareto([(row["x"], row["y"]) for row in points])]
     x = alt.X("x:Q", title="p99 of one request, ms", scale=alt.Scale(type="log", nice=False, padding=30))
     y = alt.Y("y:Q", scale=alt.Scale(zero=False, nice=True))
     line = alt.Chart(_data(front)).mark_line(interpolate="step-after", strokeDash=[4, 3], color=GREY).encode(x=x, y=y)
-    names = alt.Chart(_data(front)).mark_text(align="left", dx=8, dy=-9, limit=190).encode(x=x, y=y, text="system:N")
+    texts = alt.Chart(_data(front[:-1])).mark_text(align="left", dx=8, dy=-10).encode(x=x, y=y, text="system:N")
+    last = alt.Chart(_data(front[-1:])).mark_text(align="right", dx=-8, dy=-10).encode(x=x, y=y, text="system:N")
     leader = short_name(leader_of(board))
     rough = any((run.record.latency or {}).get("p99_rough") for s in board.systems for run in s.runs)
     caption = (
@@ -189,8 +189,8 @@ def quality_and_speed(board: Board) -> Figure | None:
     on_front = {row["system"] for row in front}
     table = [[r["system"], r["x"], r["y"], r["low"], r["high"], "yes" if r["system"] in on_front else ""] for r in rows]
     head = ["system", "p99 ms", leader, "low", "high", "on the front"]
-    return Figure("speed", f"{leader} against latency", caption,
-                  _scatter(board, points, x, leader_of(board), [line, names]), plain_rows(head, table))  # fmt: skip
+    spec = _scatter(board, points, x, leader_of(board), [line, texts, last])
+    return Figure("speed", f"{leader} against latency", caption, spec, plain_rows(head, table))
 
 
 def quality_and_freshness(board: Board) -> Figure | None:
@@ -369,9 +369,8 @@ def loss_curves(board: Board) -> list[Figure]:
             strokeDash=alt.StrokeDash("seed:N", legend=LEGEND),
             tooltip=["seed:N", "step:Q", alt.Tooltip("y:Q", title="loss", format=".4~g")],
         ).properties(height=200)  # fmt: skip
-        ends = [
-            [f"seed {seed}", str(curve[-1][0]), curve[0][1], curve[-1][1]] for seed, curve in curves.items() if curve
-        ]
+        ends = [[f"seed {seed}", str(c[-1][0]), c[0][1], c[-1][1]] for seed, c in curves.items() if c]
+        head = ["seed", "last step", "first loss", "last loss"]
         figures.append(Figure(f"loss-{i}", f"Training loss of {system.label}", "", _spec(chart),
-                              plain_rows(["seed", "last step", "first loss", "last loss"], ends), small=True))  # fmt: skip
+                              plain_rows(head, ends), small=True))  # fmt: skip
     return figures

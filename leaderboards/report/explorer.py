@@ -65,7 +65,7 @@ def _payload(board: Board, dataset: SlateDataset | None, requests: pl.DataFrame,
     used = pl.concat([frame.explode("items")["items"] for frame in [*slates.values(), references, seeds]])
     ids = used.drop_nulls().value_counts(sort=True, name="n").sort(["n", "items"], descending=[True, False])["items"]
     place = pl.DataFrame({"items": ids, "place": pl.arange(len(ids), eager=True)})
-    title_of = dict(zip(dataset.catalog.ids, dataset.catalog.titles, strict=True)) if dataset else {}
+    title_of: dict[str, str] = dict(zip(dataset.catalog.ids, dataset.catalog.titles, strict=True)) if dataset else {}
     titles = [_short(title_of.get(item, item)) for item in ids.to_list()]
     cutoffs = systems[0].runs[0].spec.cutoffs
     leader = headline(cutoffs)
@@ -158,4 +158,6 @@ def _mean(values: np.ndarray) -> np.ndarray:
 def _rounded(values: np.ndarray) -> list:
     """Lists of numbers with three decimals, None for NaN."""
     rounded = np.round(values.astype(np.float64), 3)
-    return np.where(np.isfinite(rounded), rounded.astype(object), None).tolist()
+    known = rounded.astype(object)
+    known[~np.isfinite(rounded)] = None
+    return known.tolist()

@@ -42,7 +42,7 @@ class Row:
 
     system: System
     cells: list[Cell]
-    forest: tuple[float, float, float] | None  # low, mean, high of the headline as shares of the widest, 0..1
+    forest: tuple[float, float, float] | None  # low, mean, high of the headline on the axis of all systems, 0..1
 
 
 def shown_metrics(board: Board) -> list[str]:
@@ -146,7 +146,7 @@ def rows(board: Board) -> list[Row]:
     """One row per system, in the order of the board."""
     names = shown_metrics(board)
     best = {name: board.best(name) for name in names}
-    widest = _widest(board, names[0])
+    axis = _axis(board, names[0])
     found = []
     for system in board.systems:
         cells = []
@@ -154,22 +154,24 @@ def rows(board: Board) -> list[Row]:
             cell = figure(system.summary.get(name))
             cells.append(Cell(cell.text, cell.value, cell.interval, system.label in best[name]))
         cells += [cost(board, system) for _, cost in COSTS]
-        found.append(Row(system, cells, _forest(system.summary.get(names[0]), widest)))
+        found.append(Row(system, cells, _forest(system.summary.get(names[0]), axis)))
     return found
 
 
-def _widest(board: Board, metric: str) -> float:
-    """Where the axis of the small interval plots ends: the ceilings lie beyond it."""
-    ends = [s.summary[metric]["high"] or s.summary[metric]["mean"] or 0 for s in board.systems if s.kind != "ceiling"]
-    return max(ends, default=0) or 1
+def _axis(board: Board, metric: str) -> tuple[float, float]:
+    """Ends of the small interval plots' axis: all systems are on it; floors and ceilings may lie beyond it."""
+    summaries = [system.summary[metric] for system in board.systems if system.kind == "system"]
+    ends = [limit for s in summaries for limit in (s["low"], s["mean"], s["high"]) if limit is not None]
+    return (min(ends), max(ends)) if len(set(ends)) > 1 else (0.0, 1.0)
 
 
-def _forest(summary: Summary | None, widest: float) -> tuple[float, float, float] | None:
-    if summary is None or summary["mean"] is None:
+def _forest(summary: Summary | None, axis: tuple[float, float]) -> tuple[float, float, float] | None:
+    if summary is None or (mean := summary["mean"]) is None:
         return None
-    mean = summary["mean"]
     low, high = (mean if (limit := summary[side]) is None else limit for side in ("low", "high"))
-    return None if high > widest * 1.001 else (low / widest, mean / widest, high / widest)
+    start, end = axis
+    at = tuple((value - start) / (end - start) for value in (low, mean, high))
+    return (at[0], at[1], at[2]) if at[0] >= 0 and at[2] <= 1 else None
 
 
 def all_metrics(board: Board) -> list[tuple[Column, list[Cell]]]:
