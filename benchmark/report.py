@@ -10,6 +10,7 @@ from ..datasets.schema import SlateDataset
 from ..leaderboards.board import Board
 from ..leaderboards.records import runs_folder, write_text
 from ..leaderboards.report.page import Claims, Extras, render
+from ..leaderboards.report.sweeps import read_trials, sweep_plots
 from ..leaderboards.schema import Budget
 from .show import leaderboard
 
@@ -42,7 +43,8 @@ def report(
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file with --out, e.g. {path / f'report-{dataset}.html'}")
     board = leaderboard(dataset, part=part, budget=budget, k=k, runs=runs)
-    page = render(board, _dataset(board), Extras(claims=_claims(dataset, folder)))
+    sweeps = sweep_plots(board, read_trials(folder, dataset))
+    page = render(board, _dataset(board), Extras(_claims(dataset, folder), sweeps))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, page)
     return path

@@ -94,14 +94,16 @@ def named(system: System) -> str:
     return f"{system.label} ({', '.join(settings)})" if settings else system.label
 
 
-def _spec(chart: Any) -> dict[str, Any]:
+def spec_of(chart: Any) -> dict[str, Any]:
+    """A chart's spec, as wide as the page gives it room, in the page's colours."""
     spec = chart.properties(width="container").to_dict()
-    spec.pop("config", None)  # the page's colours, light or dark
+    spec.pop("config", None)
     spec.pop("$schema", None)
     return spec
 
 
-def _data(rows: Sequence[dict[str, Any]]) -> alt.InlineData:
+def inline(rows: Sequence[dict[str, Any]]) -> alt.InlineData:
+    """Rows as data that stand in the spec."""
     return alt.InlineData(values=[dict(row) for row in rows])
 
 
@@ -114,7 +116,7 @@ LEGEND = alt.Legend(title=None, orient="bottom")
 def _scatter(board: Board, rows: list[dict[str, Any]], x: alt.X, y: str, extra: Sequence[alt.Chart] = ()) -> dict:
     """Points with intervals: system, x, y, low, high per row."""
     colour, shape, _ = _scales(board, {row["system"] for row in rows})
-    base = alt.Chart(_data(rows)).encode(x=x)
+    base = alt.Chart(inline(rows)).encode(x=x)
     scale = alt.Scale(zero=False, nice=True)
     title = short_name(y)
     bars = base.mark_rule(opacity=0.6).encode(
@@ -129,7 +131,7 @@ def _scatter(board: Board, rows: list[dict[str, Any]], x: alt.X, y: str, extra: 
         tooltip=["system:N", alt.Tooltip("y:Q", title=title, format=".4f"),
                  alt.Tooltip("x:Q", title=str(x.title), format=".4~g")],  # type: ignore[attr-defined]
     )  # fmt: skip
-    return _spec(alt.layer(*extra, bars, points).properties(height=340))
+    return spec_of(alt.layer(*extra, bars, points).properties(height=340))
 
 
 def _points(board: Board, x_of: Any) -> list[dict[str, Any]]:
@@ -174,9 +176,9 @@ def quality_and_speed(board: Board) -> Figure | None:
     front = [points[i] for i in pareto([(row["x"], row["y"]) for row in points])]
     x = alt.X("x:Q", title="p99 of one request, ms", scale=alt.Scale(type="log", nice=False, padding=30))
     y = alt.Y("y:Q", scale=alt.Scale(zero=False, nice=True))
-    line = alt.Chart(_data(front)).mark_line(interpolate="step-after", strokeDash=[4, 3], color=GREY).encode(x=x, y=y)
-    texts = alt.Chart(_data(front[:-1])).mark_text(align="left", dx=8, dy=-10).encode(x=x, y=y, text="system:N")
-    last = alt.Chart(_data(front[-1:])).mark_text(align="right", dx=-8, dy=-10).encode(x=x, y=y, text="system:N")
+    line = alt.Chart(inline(front)).mark_line(interpolate="step-after", strokeDash=[4, 3], color=GREY).encode(x=x, y=y)
+    texts = alt.Chart(inline(front[:-1])).mark_text(align="left", dx=8, dy=-10).encode(x=x, y=y, text="system:N")
+    last = alt.Chart(inline(front[-1:])).mark_text(align="right", dx=-8, dy=-10).encode(x=x, y=y, text="system:N")
     leader = short_name(leader_of(board))
     rough = any((run.record.latency or {}).get("p99_rough") for s in board.systems for run in s.runs)
     caption = (
@@ -208,7 +210,7 @@ def quality_and_popularity(board: Board) -> Figure | None:
     caption = "Popularity: mean log(1 + train slates that hold the item) of the items emitted. Lower is less biased."
     extra = []
     if truth is not None and truth["mean"] is not None:
-        rule = alt.Chart(_data([{"x": truth["mean"]}])).mark_rule(strokeDash=[2, 3], color=GREY).encode(x="x:Q")
+        rule = alt.Chart(inline([{"x": truth["mean"]}])).mark_rule(strokeDash=[2, 3], color=GREY).encode(x="x:Q")
         extra, caption = [rule], caption + f" Dotted line: the references themselves ({truth['mean']:.2f})."
     caption += " Where test items are mostly new this is confounded: references are unpopular because they are new."
     return _against(board, "popularity", "popularity", caption, extra)
@@ -269,7 +271,7 @@ def _over_samples(board: Board, metric: str, title: str, axis: str, caption: str
 
 def _lines(board: Board, rows: list[dict[str, Any]], x: str, x_title: str, y_title: str) -> dict[str, Any]:
     colour, shape, dash = _scales(board, {row["system"] for row in rows})
-    base = alt.Chart(_data(rows)).encode(
+    base = alt.Chart(inline(rows)).encode(
         x=alt.X(f"{x}:Q", title=x_title, axis=alt.Axis(tickMinStep=1)),
         y=alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False)),
         color=alt.Color("system:N", scale=colour, legend=LEGEND),
@@ -282,7 +284,7 @@ def _lines(board: Board, rows: list[dict[str, Any]], x: str, x_title: str, y_tit
         shape=alt.Shape("system:N", scale=shape, legend=LEGEND),
         tooltip=["system:N", f"{x}:Q", alt.Tooltip("y:Q", title=y_title, format=".4f")],
     )
-    return _spec(alt.layer(line, marks).properties(height=300))
+    return spec_of(alt.layer(line, marks).properties(height=300))
 
 
 # --- by domain -----------------------------------------------------------------------------------------------
@@ -305,12 +307,12 @@ def by_domain(board: Board) -> Figure | None:
         for i, system in enumerate(contenders(board)):
             if np.isfinite(mean[i]):
                 ends = [float(end) if np.isfinite(end) else float(mean[i]) for end in (low[i], high[i])]
-                rows.append({"system": named(system), "domain": f"{domain} ({inside.sum()})", "y": float(mean[i]),
+                rows.append({"system": system.label, "domain": f"{domain} ({inside.sum()})", "y": float(mean[i]),
                              "low": ends[0], "high": ends[1]})  # fmt: skip
     names = list(dict.fromkeys(row["domain"] for row in rows))
-    order = [named(system) for system in contenders(board)]
+    order = [system.label for system in contenders(board)]
     colour = alt.Color("domain:N", legend=LEGEND, scale=alt.Scale(domain=names, range=list(COLOURS[: len(names)])))
-    base = alt.Chart(_data(rows)).encode(
+    base = alt.Chart(inline(rows)).encode(
         y=alt.Y("system:N", sort=order, title=None, axis=alt.Axis(labelLimit=140)),
         yOffset=alt.YOffset("domain:N", scale=alt.Scale(domain=names)),
     )
@@ -323,7 +325,7 @@ def by_domain(board: Board) -> Figure | None:
     table = [[row[key] for key in ("system", "domain", "y", "low", "high")] for row in rows]
     return Figure("domains", f"{short_name(leader)} by domain",
                   "Domains from the request ids, with their numbers of requests; 95 % intervals over groups.",
-                  _spec(alt.layer(bars, limits).properties(height=height)),
+                  spec_of(alt.layer(bars, limits).properties(height=height)),
                   plain_rows(["system", "domain", short_name(leader), "low", "high"], table))  # fmt: skip
 
 
@@ -362,7 +364,7 @@ def loss_curves(board: Board) -> list[Figure]:
         rows = [{"seed": f"seed {seed}", "step": s, "y": v} for seed, curve in curves.items() for s, v in curve]
         if not rows:
             continue
-        chart = alt.Chart(_data(rows)).mark_line().encode(
+        chart = alt.Chart(inline(rows)).mark_line().encode(
             x=alt.X("step:Q", title="step"),
             y=alt.Y("y:Q", title="loss", scale=alt.Scale(zero=False)),
             color=alt.Color("seed:N", legend=LEGEND, scale=alt.Scale(range=list(COLOURS))),
@@ -371,6 +373,6 @@ def loss_curves(board: Board) -> list[Figure]:
         ).properties(height=200)  # fmt: skip
         ends = [[f"seed {seed}", str(c[-1][0]), c[0][1], c[-1][1]] for seed, c in curves.items() if c]
         head = ["seed", "last step", "first loss", "last loss"]
-        figures.append(Figure(f"loss-{i}", f"Training loss of {system.label}", "", _spec(chart),
+        figures.append(Figure(f"loss-{i}", f"Training loss of {system.label}", "", spec_of(chart),
                               plain_rows(head, ends), small=True))  # fmt: skip
     return figures

@@ -63,7 +63,14 @@
   const specs = read("figures-data");
   const drawn = new Map(); // chart -> what vegaEmbed gave
 
-  const theme = (width) => {
+  // A legend has as many columns as its longest entry allows.
+  const entries = (spec) => (spec.layer ?? [spec]).flatMap((layer) => layer.encoding?.color?.scale?.domain ?? []);
+  const columnsOf = (spec, width) => {
+    const longest = Math.max(10, ...entries(spec).map((entry) => entry.length));
+    return Math.max(1, Math.floor(width / (longest * 6.5 + 40)));
+  };
+
+  const theme = (spec, width) => {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
     const font = "system-ui, sans-serif";
@@ -73,19 +80,20 @@
       font,
       autosize: { type: "fit", contains: "padding" },
       view: { stroke: "transparent" },
-      axis: { labelColor: soft, titleColor: soft, gridColor: line, domainColor: soft, tickColor: soft,
+      axis: { labelColor: soft, titleColor: soft, gridColor: line, domainColor: soft, tickColor: soft, labelOverlap: "greedy", labelSeparation: 6,
               labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
-      legend: { labelColor: text, titleColor: soft, labelFontSize: 12, labelLimit: width < 480 ? width / 2 - 50 : 220,
-                columns: Math.max(2, Math.floor(width / 170)), symbolSize: 90, symbolOpacity: 1 },
+      legend: { labelColor: text, titleColor: soft, labelFontSize: 12, labelLimit: Math.min(width - 50, 300),
+                columns: columnsOf(spec, width), symbolSize: 90, symbolOpacity: 1 },
       text: { color: text, fontSize: 12, fontWeight: 600 },
     };
   };
 
   const draw = async (chart) => {
     drawn.get(chart)?.finalize();
-    const result = await vegaEmbed(chart, specs[chart.dataset.figure], {
+    const spec = specs[chart.dataset.figure];
+    const result = await vegaEmbed(chart, spec, {
       mode: "vega-lite", ast: true, renderer: "svg", actions: false, defaultStyle: false,
-      tooltip: { disableDefaultStyle: true }, config: theme(chart.clientWidth),
+      tooltip: { disableDefaultStyle: true }, config: theme(spec, chart.clientWidth),
     });
     drawn.set(chart, result);
     chart.dataset.width = chart.clientWidth;
@@ -160,9 +168,9 @@
     make("ol", "", ...slate.map((item) => {
       const hit = references?.has(item);
       const fresh = earlier && !earlier.has(item);
-      const title = make("span", "", hit ? "✓ " : null, data.titles[item], hit ? make("span", "visually-hidden", " (hit)") : null);
+      const title = make("span", "", fresh ? make("span", "new", "new ") : null, hit ? "✓ " : null, data.titles[item], hit ? make("span", "visually-hidden", " (hit)") : null);
       title.title = data.titles[item];
-      return make("li", hit ? "hit" : "", title, fresh ? make("span", "new", "new") : null);
+      return make("li", hit ? "hit" : "", title);
     }));
 
   const card = (title, line, body, className) => {
@@ -180,7 +188,7 @@
     if (system.exact) line.push(`${data.exact} ${number(system.exact[p])}`);
     if (!slates.length) return card(system.label, line.join(" · "), make("p", "", "no slate"), "");
     if (one) {
-      if (references) line.push(`${hits(slates[sample])} hits`);
+      if (references) line.push(hits(slates[sample]) === 1 ? "1 hit" : `${hits(slates[sample])} hits`);
       if (slates.length > 1) line.push(`sample ${sample + 1}: ${number(system.each[p][sample])}`);
       return card(system.label, line.join(" · "), items(slates[sample], references, null), system.kind);
     }

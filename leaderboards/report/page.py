@@ -26,6 +26,7 @@ from . import cards, charts, table
 from .explorer import explorer
 
 HERE = Path(__file__).parent
+ELSEWHERE = ("failed: ", "not comparable: ", "NOTE: ")  # lines of the caption that stand elsewhere on the page
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def render(board: Board, dataset: SlateDataset | None = None, extras: Extras | N
         code=Markup(code),
         library=Markup(library),
         title=title(board),
-        caption=caption(board, table.shown_metrics(board)),
+        notes=[line for line in caption(board, table.shown_metrics(board)) if not line.startswith(ELSEWHERE)],
         leader=table.metric_column(charts.leader_of(board)),
         columns=table.columns(board),
         rows=table.rows(board),

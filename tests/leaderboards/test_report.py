@@ -19,6 +19,7 @@ from slatebench.leaderboards.board import Board, build_board
 from slatebench.leaderboards.records import list_runs
 from slatebench.leaderboards.report.explorer import explorer
 from slatebench.leaderboards.report.page import Claims, Extras, render
+from slatebench.leaderboards.report.sweeps import read_trials, sweep_plots
 
 P, N = 12, 20
 HOSTILE = [
@@ -90,7 +91,13 @@ def runs(make_run_in: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFa
     make(scores(0.05), model="random", slates=slates(9), record={"latency": latency(1.0)}, **asked)
     make(scores(1.0), model="ceiling:reference", slates=slates(0), **asked)
     make(scores(0.5), model="dense", k=20, record={"created": "2025-01-01"}, **asked)
-    make(scores(0.5), model="higr", state="failed", record={"reason": HOSTILE[1]}, **asked)
+    make(scores(0.5), model="higr", state="failed", record={"reason": f"{HOSTILE[1]} {'long' * 40}"}, **asked)
+    trials = {"trial": [0, 1], "best": [False, True], "model": ["dmsg", HOSTILE[0]], "study": ["0123456789"] * 2,
+              "budget": ["smoke"] * 2, "fingerprint": ["f00d"] * 2, "steps": [5, 10], "ndcg_sim_at_10": [0.4, 0.5],
+              "settings": ['{"steps": 5}', '{"steps": 10}']}  # fmt: skip
+    study = folder / "sweeps" / "toy" / "dmsg" / "0123"
+    study.mkdir(parents=True)
+    pl.DataFrame(trials).write_parquet(study / "trials.parquet")
     return folder
 
 
@@ -100,10 +107,12 @@ def board(runs: Path) -> Board:
 
 
 @pytest.fixture(scope="module")
-def page(board: Board, dataset: SlateDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page(board: Board, dataset: SlateDataset, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     claims = Claims("how", ["claim", "verdict"], [[HOSTILE[0], "held"]], verdict=1)
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(render(board, dataset, Extras(claims=claims)), encoding="utf-8")
+    path.write_text(
+        render(board, dataset, Extras(claims, sweep_plots(board, read_trials(runs, "toy")))), encoding="utf-8"
+    )
     return path
 
 
@@ -122,7 +131,16 @@ def test_everything_stands_and_nobody_is_asked(browser: Any, page: Path) -> None
     headings = browser.evaluate("[...document.querySelectorAll('main h2')].map(h => h.textContent)")
     assert headings == ["Board", "Plots", "Prompts", "Every metric", "Model cards", "Claims", "Data card", "Runs"]
     plots = browser.evaluate("[...document.querySelectorAll('.chart')].map(c => c.dataset.figure)")
-    assert plots == ["speed", "freshness", "popularity", "samples-freshness", "domains", "validation", "loss-0"]
+    assert plots == [
+        "speed",
+        "freshness",
+        "popularity",
+        "samples-freshness",
+        "domains",
+        "validation",
+        "loss-0",
+        "sweep-steps",
+    ]
     assert browser.evaluate("document.querySelectorAll('.chart path').length") > 20
     speed = browser.evaluate("document.querySelector('#figure-speed svg').textContent")
     assert f"dmsg {HOSTILE[0]} (steps 10)" in speed  # a statement about speed names its steps
@@ -194,6 +212,10 @@ def test_help_opens_and_closes_with_the_keyboard(browser: Any, page: Path) -> No
     assert browser.evaluate("document.querySelector('.popover:popover-open')") is None
 
 
+CHOOSE = ("(value => { const list = document.getElementById('sample-list'); list.value = value; "
+          "list.dispatchEvent(new Event('change')); })")  # fmt: skip
+
+
 def test_the_explorer_finds_prompts_and_marks_hits(browser: Any, page: Path) -> None:
     browser.open(page)
     browser.evaluate("(() => { const box = document.getElementById('prompt-search'); box.value = 'CAMPING 7'; "
@@ -206,11 +228,9 @@ def test_the_explorer_finds_prompts_and_marks_hits(browser: Any, page: Path) -> 
         return browser.evaluate("[...document.querySelectorAll('.slate li.hit')].map(li => li.textContent)")
 
     assert hits() == ["✓ title 7 (hit)", f"✓ {HOSTILE[0]} (hit)"]  # dmsg i5..i9, bm25 i0..i4, random i9..i13
-    choose = ("(value => { const list = document.getElementById('sample-list'); list.value = value; "
-              "list.dispatchEvent(new Event('change')); })")  # fmt: skip
-    browser.evaluate(f"{choose}('1')")  # dmsg's second sample: i8..i12
+    browser.evaluate(f"{CHOOSE}('1')")  # dmsg's second sample: i8..i12
     assert hits() == [f"✓ {HOSTILE[0]} (hit)"]
-    browser.evaluate(f"{choose}('all')")
+    browser.evaluate(f"{CHOOSE}('all')")
     assert browser.evaluate("document.querySelectorAll('.slate.all .columns > div').length") == 3
     assert browser.evaluate("document.querySelectorAll('.slate.all .new').length") == 6  # 3 of 5 in samples 2 and 3
     browser.evaluate("document.querySelector('#system-list input').click()")
@@ -223,6 +243,7 @@ def test_a_phone_scrolls_only_down(browser: Any, page: Path, dark: bool) -> None
     browser.open(page, width=360, height=740, dark=dark)
     drawn(browser)
     browser.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    browser.evaluate(f"{CHOOSE}('all')")
     assert browser.evaluate("document.documentElement.scrollWidth") <= 360
     light = browser.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0] > 128")
     assert light is not dark
