@@ -20,6 +20,7 @@ from ..datasets.evaluation import EvaluationSpace, evaluation_embedding
 from ..datasets.features import Features, make_features
 from ..datasets.registry import find_dataset, load_found
 from ..datasets.schema import PartName, SlateDataset
+from ..datasets.text_encoder import unit_rows
 from ..leaderboards.schema import Budget, RunSpec, Versions
 from ..metrics.base import Truth, make_truth
 from ..metrics.bertscore import SlateBertScore
@@ -81,7 +82,7 @@ def _bertscore(data: Data, model: str) -> SlateBertScore:
 @lru_cache(maxsize=8)
 def _truth(data: Data, part: PartName, keep: frozenset[str] | None) -> Truth:
     dataset = data.dataset
-    spaces = {"evaluation": data.space.vectors, "model": data.features.items()}
+    spaces = {"evaluation": data.space.vectors, "model": unit_rows(data.features.items())}
     truth_part = dataset.part(part)
     if keep is not None:
         truth_part = truth_part.only(keep)
