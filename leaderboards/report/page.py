@@ -35,7 +35,7 @@ class Claims:
 
     introduction: str
     head: Sequence[str]
-    rows: list[Sequence[str]]
+    rows: Sequence[Sequence[str]]
     verdict: int
 
 
