@@ -74,18 +74,19 @@ class MaskedSlateNetwork(SlateNetwork):
 # --- the loss -------------------------------------------------------------------------------------------------
 
 
-def draw_masks(B: int, M: int, D: int, c: Any, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Time t [B] and masked codes [B, M, D] of slates.
+def draw_masks(codes: Tensor, c: Any) -> tuple[Tensor, Tensor]:
+    """Time t [B] of slates, and which of their codes [B, M, D] are masked.
 
     A share of the slates (the first of every so many) is masked whole, which is where decoding starts. Of the others a
     share is masked slot by slot, the rest code by code, with probability t.
     """
+    (B, M, D), device = codes.shape, codes.device
     row = torch.arange(B, device=device)
     whole = ((row + 1) * c.whole_masks).ceil() > (row * c.whole_masks).ceil()
     t = torch.where(whole, 1.0, c.least_masked + (1 - c.least_masked) * torch.rand(B, device=device))
     by_slot = (torch.rand(B, device=device) < c.slot_masks)[:, None, None]
-    slots, codes = torch.rand(B, M, 1, device=device), torch.rand(B, M, D, device=device)
-    return t, torch.where(by_slot, slots, codes) < t[:, None, None]
+    of_slots, of_codes = torch.rand(B, M, 1, device=device), torch.rand(B, M, D, device=device)
+    return t, torch.where(by_slot, of_slots, of_codes) < t[:, None, None]
 
 
 def weighted_loss(nll: Tensor, learnt: Tensor, t: Tensor) -> Tensor:
@@ -106,7 +107,7 @@ class UnmaskingTask(DecodingTask):
         items, real, offset, condition = self.examples(rows)
         network = cast(MaskedSlateNetwork, self.network)
         codes = self.ids.trie.codes_of(items)[..., :-1]
-        t, masked = draw_masks(*codes.shape, self.config, rows.device)
+        t, masked = draw_masks(codes, self.config)
         known = codes.masked_fill(masked | ~real[..., None], OPEN)
         logits = network.logits(network.hidden(known, offset, condition))
         log_probs = (logits + self._possible(known, condition.pooled, logits.shape[-1])).log_softmax(-1)
@@ -393,7 +394,7 @@ def _fix(sure: Tensor, known: Tensor, share: Tensor) -> Tensor:
         known: [R, k, D].
         share: how many codes each row fixes.
     """
-    (R, k, _, K), row = sure.shape, torch.arange(len(sure), device=sure.device)
+    (_, k, _, K), row = sure.shape, torch.arange(len(sure), device=sure.device)
     best, token = sure.flatten(2).topk(min(k, sure[0, 0].numel()), dim=-1)  # [R, k, C]
     level, code = token // K, token % K
     digit = (K + 1) ** torch.arange(known.shape[2], device=known.device)
