@@ -170,9 +170,12 @@ CLAIMS: list[Claim] = [
         "masked-few-passes", MASKED_PAPER,
         "Fewer network passes than tokens lose little.",
         "3 passes still beat the 4 of the autoregressive model by about 13 %",
-        {"steps 8": _set(MASKED, steps=8), "one pass a token": MASKED},
+        {
+            "steps 8": _set(MASKED, decoder="confidence", passes=8),
+            "one pass a token": _set(MASKED, decoder="confidence"),
+        },
         ratio("ndcg_at_5", "steps 8", "one pass a token"), Rule(low=0.95),
-        note="8 passes for a slate of some 40 tokens; one pass a token is the model's default.",
+        note="8 passes for a slate of 30 tokens, by confidence; the model's default scores the catalogue in one pass.",
     ),
     Claim(
         "masked-little-data", MASKED_PAPER,

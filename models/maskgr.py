@@ -185,6 +185,9 @@ class MaskGR(SlateDecoder):
         )
         refinements: int = Field(0, ge=0, description="of catalog: passes after the first, which keep the surest slots")
         passes: int = Field(0, ge=0, description="of confidence; 0 = one for each code of the slate")
+        residual: float = Field(
+            0.5, ge=0, description="weight of the network in an item's score where a prior is, which is exact by itself"
+        )
         candidates: int = Field(50, gt=0, description="of catalog: best items of a slot that a temperature draws from")
 
     PRESETS: ClassVar = {
@@ -243,41 +246,46 @@ class MaskGR(SlateDecoder):
         if k == 0:
             return Decoded(used[:, :0], used[:, :0].float(), {})
         decode = self._by_catalogue if s.decoder == "catalog" else self._by_confidence
-        return decode(ask, base, rows, k, prior is not None, s, uniform)
+        return decode(ask, base, rows, k, s, uniform)
 
     # --- one pass over the catalogue ---------------------------------------------------------------------------
 
-    def _item_scores(self, logits: Tensor, base: Tensor) -> Tensor:
-        """Scores of all items in every slot [X, k, N]: sum of their codes' logits [X, k, D, K], and `base` [X, N]."""
+    def _item_scores(self, logits: Tensor, base: Tensor, s: Any) -> Tensor:
+        """Scores of all items in every slot [X, k, N]: sum of their codes' logits [X, k, D, K], and `base` [X, N].
+
+        Where `base` holds the prior, a logit is what its code's probability adds to it; as the codes of an item say
+        much the same, their sum would count it several times.
+        """
         codes, total = self.ids.place_codes, base[:, None]
+        logits = s.residual * logits if self.config.prior else logits
         for d in range(codes.shape[1]):
             total = total + logits[:, :, d].flatten(0, 1).index_select(1, codes[:, d]).unflatten(0, logits.shape[:2])
         return total
 
-    def _by_catalogue(self, ask: Ask, base: Tensor, rows: Tensor, k: int, prior: bool, s: Any,
+    def _by_catalogue(self, ask: Ask, base: Tensor, rows: Tensor, k: int, s: Any,
                       uniform: Tensor) -> Decoded:  # fmt: skip
         P, codes = len(base), self.ids.place_codes
         width = min(len(codes), max(k, s.candidates if s.temperature > 0 else k))
         nothing = torch.full((P, k, codes.shape[1]), OPEN, device=rows.device)
         logits = ask(nothing, torch.arange(P, device=rows.device))
-        scores, places = (x[rows] for x in _candidates(self._item_scores(logits, base), width))
+        scores, places = (x[rows] for x in _candidates(self._item_scores(logits, base, s), width))
         slate = torch.full((len(rows), k), EMPTY, device=rows.device)
         slate, sure, repeats = _pick_slots(scores, places, slate, s, uniform[:, 0])
         health = {"raw_duplicate_rate": repeats / k, "invalid_id_rate": torch.zeros(len(rows))}
-        if not prior:
+        if not self.config.prior:
             health["invalid_id_rate"] = (self.ids.trie.find(logits.argmax(-1)) < 0).float().mean(1)[rows].cpu()
         kept = torch.zeros_like(slate, dtype=torch.bool)
         for turn in range(1, 1 + s.refinements):
             kept = _surest(slate, sure, kept, round(k * turn / (1 + s.refinements)))
             known = torch.where(kept[..., None], codes[slate.clamp(min=0)], OPEN)
-            scores, places = _candidates(self._item_scores(ask(known, rows), base[rows]), width)
+            scores, places = _candidates(self._item_scores(ask(known, rows), base[rows], s), width)
             slate, now, _ = _pick_slots(scores, places, torch.where(kept, slate, EMPTY), s, uniform[:, turn])
             sure = torch.where(kept, sure, now)
         return Decoded(slate, sure, health)
 
     # --- code by code, in order of confidence ---------------------------------------------------------------------
 
-    def _by_confidence(self, ask: Ask, base: Tensor, rows: Tensor, k: int, prior: bool, s: Any,
+    def _by_confidence(self, ask: Ask, base: Tensor, rows: Tensor, k: int, s: Any,
                        uniform: Tensor) -> Decoded:  # fmt: skip
         codes, R, D, T = self.ids.place_codes, len(rows), self.ids.trie.levels, self._passes(k, s)
         known = torch.full((R, k, D), OPEN, device=rows.device)
@@ -292,7 +300,7 @@ class MaskGR(SlateDecoder):
                 break
             logits = ask(known, rows)
             mass = code_mass(codes, fits * weights.repeat_interleave(k, dim=1), logits.shape[-1]).unflatten(0, (R, k))
-            addend = possible(mass, prior)
+            addend = possible(mass, self.config.prior)
             open_ = (known == OPEN) & (slate == EMPTY)[..., None]
             sure = (logits + addend).log_softmax(-1).nan_to_num(nan=-torch.inf)  # nan: no item is left for the slot
             sure = sure.masked_fill(~open_[..., None], -torch.inf)
@@ -300,13 +308,13 @@ class MaskGR(SlateDecoder):
                 sure = sure / s.temperature - (-uniform[:, turn].clamp(min=1e-12).log()).log().float()
             share = (open_.sum((1, 2)) / (T - turn)).ceil()
             fixed = _fix(sure, known, share)
-            if not prior:
+            if not self.config.prior:
                 wrong = addend.gather(-1, logits.argmax(-1, keepdim=True))[..., 0].isneginf()
                 invalid = invalid | (wrong & (fixed != known)).any(-1)
             known = fixed
         fits, dead = _settle(codes, known, slate, weights)
         left = slate == EMPTY
-        scores = self._item_scores(logits, base[rows])
+        scores = self._item_scores(logits, base[rows], s)
         strange = ~fits.T.unflatten(0, (R, k)) * ELSEWHERE
         found = _candidates(scores - strange, min(len(codes), k))
         slate, _, _ = _pick_slots(*found, slate, s.model_copy(update={"temperature": 0.0}), uniform[:, 0])

@@ -169,7 +169,8 @@ def item_scores(model, requests, known):
     logits, scores = ask(model, requests, known)
     codes, digits = model.ids.codes, model.ids.trie.codes_of(torch.arange(len(model.ids.codes)))[:, -1].numpy()
     network = sum(logits[:, :, d][..., codes[:, d]] for d in range(D))
-    return network + scores[:, None] - 1e-4 * digits
+    weight = model.sampling.residual if model.config.prior else 1.0
+    return weight * network + scores[:, None] - 1e-4 * digits
 
 
 def pick_by_hand(scores, seeds, kept=()):
