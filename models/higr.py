@@ -175,7 +175,7 @@ class HiGR(SlateDecoder):
             used = torch.cat([used, place], dim=1)
             scores.append(score)
             repeats, invalid = repeats + found.repeats.cpu(), invalid + found.invalid.cpu()
-            before = network.units.item(trie.codes_of(trie.items[place.clamp(min=0)])[..., : trie.levels])
+            before = network.units.item(trie.names[place.clamp(min=0), : trie.levels])
         health = {"raw_duplicate_rate": repeats / max(1, k), "invalid_id_rate": invalid / max(1, k)}
         return Decoded(used[:, seeds:], torch.cat(scores, dim=1) if scores else used[:, seeds:].float(), health)
 

@@ -148,8 +148,7 @@ class S2S(SlateDecoder):
             repeats, invalid = repeats + found.repeats.cpu(), invalid + found.invalid.cpu()
             if slot < k - 1:
                 steps.settle(found.back.gather(1, choice)[:, 0])
-                last = trie.code[trie.levels][trie.above[trie.levels][place.clamp(min=0)]]
-                before = self.network.units.embed(last, trie.levels - 1)
+                before = self.network.units.embed(trie.names[place.clamp(min=0), -2], trie.levels - 1)
         health = {"raw_duplicate_rate": repeats / max(1, k), "invalid_id_rate": invalid / max(1, k)}
         return Decoded(used[:, seeds:], torch.cat(scores, dim=1) if scores else used[:, seeds:].float(), health)
 
@@ -174,7 +173,8 @@ class S2S(SlateDecoder):
             hit = missing = torch.zeros(R, dtype=torch.bool)
             for level in range(trie.levels + 1):
                 logits = steps.all_of(before, source, slot, level) if level < trie.levels else None
-                now = gone[level + 1].gather(1, origin[..., None].expand(-1, -1, used.shape[2]))
+                now = gone[level + 1]
+                now = now.gather(1, origin[..., None].expand(-1, -1, now.shape[2]))
                 found = advance(trie, level, beams, logits, s.beam, now, prior, weight)
                 beams, source, hit = found.beams, found.source, hit | found.repeats.cpu()
                 missing = missing if found.invalid is None else missing | found.invalid.cpu()

@@ -43,7 +43,9 @@ def step(
         query, keys, values = projected[:, :, 0], projected[:, :, 1, :, None], projected[:, :, 2, :, None]
         if own is not None:
             keys, values = torch.cat([own[i][0], keys], dim=3), torch.cat([own[i][1], values], dim=3)
-        if prefix is None:
+        if own is None and prefix is None:  # a token that sees itself alone
+            seen = values.squeeze(3)
+        elif prefix is None:
             seen = F.scaled_dot_product_attention(
                 query[..., None, :].flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1)
             ).view(query.shape)
