@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from . import catalogue_pairs
 from .base import ModelCard
-from .nn.beam_step import Cache, joined, reorder, step
+from .nn.beam_step import Cache, Stepper, joined, reorder, step
 from .nn.slate_denoiser import Condition
 from .nn.transformer import Transformer
 from .nn.units import CodeUnits, ContentUnits
@@ -204,8 +204,7 @@ class _Steps:
     """The cached decoder at work: keys and values of the tokens so far."""
 
     def __init__(self, network: FlatDecoder, context: Tensor, mask: Tensor) -> None:
-        self.network, self.mask = network, mask
-        self.context: Cache = network.decoder.context(context)
+        self.network, self.decoder = network, Stepper.of(network.decoder, context, mask)
         self.prefix: Cache | None = None  # of the items that a row has settled on
         self.own: Cache | None = None  # of the beams' tokens after it
         self.pending: Tensor | None = None
@@ -221,7 +220,7 @@ class _Steps:
             self.own = reorder(self.own, source)
             self.before = self.network.units.embed(trie.code[level][nodes], level - 1)
         x = self.before + self.network.place(self.slot, level)
-        hidden, self.own = step(self.network.decoder, x, self.own, self.context, self.mask, self.prefix)
+        hidden, self.own = step(self.decoder, x, self.own, self.prefix)
         return self.network.units.logits(hidden, level)
 
     def settle(self, beam: Tensor) -> None:
@@ -235,5 +234,5 @@ class _Steps:
             self.own = reorder(self.own, source if self.pending is None else self.pending)
             self.pending = None
         x = before + self.network.place(torch.tensor(slot, device=before.device), level)
-        hidden, self.own = step(self.network.decoder, x, self.own, self.context, self.mask)
+        hidden, self.own = step(self.decoder, x, self.own)
         return self.network.units.logits(hidden, level)

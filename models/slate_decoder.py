@@ -318,7 +318,7 @@ class SlateDecoder(SlateModel):
 
     def _widest(self) -> int:
         """Numbers that one beam of one row needs."""
-        return max(256, int(max((first[1:] - first[:-1]).max() for first in self.ids.trie.first)))
+        return max(256, self.ids.trie.widest)
 
     def _decode_part(self, requests: pl.DataFrame, k: int, samples: int, seed: int, s: Any) -> Decoded:
         c, device, P = self.config, self.ids.device, requests.height

@@ -33,6 +33,7 @@ class Trie:
 
     def __post_init__(self) -> None:
         self.count = [f.diff() for f in self.first]  # levels 0..D: children of each node [n_d]
+        self.widest = max(int(c.max()) for c in self.count)  # children of one node
         self.smallest = [int(s.min()) for s in self.size]  # levels 0..D+1: items below the least of the nodes
         levels = range(1, len(self.code))
         self.names = torch.stack([self.code[d][self.above[d]] for d in levels], dim=-1)  # of places [N, D + 1]

@@ -189,7 +189,7 @@ def test_planner_takes_k_steps_and_the_flat_decoder_k_times_d(models, data, monk
     requests, calls = data.valid_requests.head(2), []
     for module in (higr, s2s):
         original = module.step
-        monkeypatch.setattr(module, "step", lambda stack, *a, _o=original: calls.append(stack) or _o(stack, *a))
+        monkeypatch.setattr(module, "step", lambda s, *a, _o=original: calls.append(s.stack) or _o(s, *a))
     model = models("higr")
     generate(model, requests, k=5)
     steps = [sum(c is stack for c in calls) for stack in (model.network.planner, model.network.generator)]
