@@ -26,6 +26,8 @@ from .slate_decoder import Decoded, DecoderConfig, DecoderSampling, SlateDecoder
 
 SLOT_STEP = 1e-3  # by which a slot counts less than the one before in a beam over slates: of equal sets, best first
 
+SPARE = 32  # beams up to which all are asked for at the last level: the winner's keys may cost a step of their own
+
 # --- the network ----------------------------------------------------------------------------------------------
 
 
@@ -139,7 +141,7 @@ class S2S(SlateDecoder):
         scores, repeats, invalid = [], torch.zeros(R), torch.zeros(R)
         for slot in range(k):
             steps.new_item(before, slot)
-            found = item_beam(trie, lambda *a: steps.ask(trie, *a), R, s.beam, used, prior)
+            found = item_beam(trie, lambda *a: steps.ask(trie, *a), R, s.beam, used, prior, spare=SPARE)
             choice = pick(found.scores, s.temperature, s.top_p, uniform[:, slot])[:, None]
             score, place = found.scores.gather(1, choice), found.places.gather(1, choice)
             place = torch.where(score.isfinite(), place, -1)
@@ -147,8 +149,12 @@ class S2S(SlateDecoder):
             scores.append(score)
             repeats, invalid = repeats + found.repeats.cpu(), invalid + found.invalid.cpu()
             if slot < k - 1:
-                steps.settle(found.back.gather(1, choice)[:, 0])
-                before = self.network.units.embed(trie.names[place.clamp(min=0), -2], trie.levels - 1)
+                codes = trie.names[place.clamp(min=0)]  # [R, 1, D + 1]
+                if found.whole:
+                    steps.settle(found.back.gather(1, choice))
+                else:
+                    steps.settle_anew(found.parent.gather(1, choice), codes[..., trie.levels - 2])
+                before = self.network.units.embed(codes[..., -2], trie.levels - 1)
         health = {"raw_duplicate_rate": repeats / max(1, k), "invalid_id_rate": invalid / max(1, k)}
         return Decoded(used[:, seeds:], torch.cat(scores, dim=1) if scores else used[:, seeds:].float(), health)
 
@@ -217,6 +223,7 @@ class _Steps:
         """Logits [R, B, K] of a level (see search.Ask)."""
         if level:
             assert self.own is not None
+            self.earlier = self.own
             self.own = reorder(self.own, source)
             self.before = self.network.units.embed(trie.code[level][nodes], level - 1)
         x = self.before + self.network.place(self.slot, level)
@@ -224,9 +231,17 @@ class _Steps:
         return self.network.units.logits(hidden, level)
 
     def settle(self, beam: Tensor) -> None:
-        """Each row goes on with this beam [R] of its last step."""
+        """Each row goes on with this beam [R, 1] of its last step."""
         assert self.own is not None
         self.prefix = joined(self.prefix, self.own, beam)
+
+    def settle_anew(self, beam: Tensor, code: Tensor) -> None:
+        """Each row goes on with this beam [R, 1] of the step before its last, and `code` [R, 1], not asked there."""
+        assert self.own is not None
+        last = len(self.network.levels.weight) - 1
+        x = self.network.units.embed(code, last - 1) + self.network.place(self.slot, last)
+        _, own = step(self.decoder, x, reorder(self.earlier, beam), self.prefix)
+        self.prefix = joined(self.prefix, own, torch.zeros_like(beam))
 
     def all_of(self, before: Tensor, source: Tensor, slot: int, level: int) -> Tensor:
         """Logits [R, B, K] of beams over whole slates, which take in `before` and continue the beams `source`."""

@@ -133,8 +133,8 @@ def _taken(x: Tensor, flat: Tensor, source: Tensor) -> Tensor:
 
 
 def joined(prefix: Cache | None, own: Cache, beam: Tensor) -> Cache:
-    """The prefix of the next tokens, once a row has settled on one of its beams [R]."""
-    chosen = [(k[:, 0], v[:, 0]) for k, v in reorder(own, beam[:, None])]  # [R, H, t, w / H]
+    """The prefix of the next tokens, once a row has settled on one of its beams [R, 1]."""
+    chosen = [(k[:, 0], v[:, 0]) for k, v in reorder(own, beam)]  # [R, H, t, w / H]
     if prefix is None:
         return chosen
     return [(torch.cat([a, c], 2), torch.cat([b, d], 2)) for (a, b), (c, d) in zip(prefix, chosen, strict=True)]
