@@ -15,6 +15,7 @@ from .cli_data import datasets_app
 from .cli_leaderboard import leaderboard_app
 from .cli_measure import add_commands
 from .cli_models import models_app
+from .cli_sweep import sweep
 from .cli_tokenizers import tokenizers_app
 from .options import (
     BudgetOption,
@@ -43,6 +44,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(tokenizers_app, name="tokenizers")
 app.add_typer(leaderboard_app, name="leaderboard")
 add_commands(app)
+app.command(epilog="Example: slatebench sweep dmsg --dataset bundle --trials 30")(sweep)
 
 
 @app.command(
