@@ -45,6 +45,7 @@ def sweep(
     seed: Annotated[int, typer.Option(help="Of the fit, the slates and the search.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes on one study.")] = 1,
     test: Annotated[bool, typer.Option(help="Measure the winner in full on test.")] = True,
+    latency: Annotated[bool, typer.Option(help="The winner's latency too, last and alone.")] = True,
     budget: BudgetOption = "standard",
     source: SourceOption = "auto",
     set_: SetOption = None,
@@ -63,8 +64,8 @@ def sweep(
     options: dict[str, Any] = {
         "over": parse_over(over), "objectives": objective or [], "trials": trials, "sampler": sampler, "fit": fit,
         "any_field": all_, "pruner": None if pruner == "none" else pruner, "seed": seed, "workers": workers,
-        "budget": budget, "source": source, "overrides": parse_set(set_), "test": test, "runs": runs, "rerun": rerun,
-        "debug": debug,
+        "budget": budget, "source": source, "overrides": parse_set(set_), "test": test, "latency": latency,
+        "runs": runs, "rerun": rerun, "debug": debug,
     }  # fmt: skip
     found, failed = [], []
     screen = Screen()

@@ -86,6 +86,7 @@ def sweep(
     source: str = "auto",
     overrides: dict[str, Any] | None = None,
     test: bool = True,
+    latency: bool = True,
     runs: Path | str | None = None,
     rerun: bool = False,
     mlflow: bool = True,
@@ -110,6 +111,7 @@ def sweep(
         source: `auto`, `real` or `synthetic`.
         overrides: values that hold for every trial.
         test: measure the winner on test, as `bench` does.
+        latency: the winner's too, last and alone.
         runs: folder of the records.
         rerun: forget the study's earlier trials.
         mlflow: show the sweep in MLflow too.
@@ -150,7 +152,7 @@ def sweep(
     finally:
         for worker in crew:
             worker.stop()
-    return _finish(found, cell, home, total, planned["notices"], test, mlflow, tell, debug)
+    return _finish(found, cell, home, total, planned["notices"], test, latency, mlflow, tell, debug)
 
 
 def _answer(outcome: Outcome, cell: Cell) -> dict[str, Any]:
@@ -239,8 +241,8 @@ def _collect(spec: StudySpec, folder: Path) -> _Found:
     return _Found(spec, folder, study, best, frame)
 
 
-def _finish(found: _Found, cell: Cell, runs: Path, total: int, notices: list[str], test: bool, mlflow: bool,
-            tell: Listener, debug: bool) -> Sweep:  # fmt: skip
+def _finish(found: _Found, cell: Cell, runs: Path, total: int, notices: list[str], test: bool, latency: bool,
+            mlflow: bool, tell: Listener, debug: bool) -> Sweep:  # fmt: skip
     """Plots, the winner's run, tuned settings, MLflow."""
     from .sweep_plots import draw
     from .sweep_study import settings_of
@@ -259,8 +261,8 @@ def _finish(found: _Found, cell: Cell, runs: Path, total: int, notices: list[str
     run = None
     if test:
         shared: dict[str, Any] = {"seeds": [cell.seed], "budget": cell.budget, "source": cell.source}
-        result = bench(cell.model, cell.dataset, **shared, overrides=settings, runs=runs, mlflow=mlflow, listener=tell,
-                       debug=debug)  # fmt: skip
+        result = bench(cell.model, cell.dataset, **shared, overrides=settings, runs=runs, latency=latency,
+                       mlflow=mlflow, listener=tell, debug=debug)  # fmt: skip
         run = result.runs[0]
         notices += [notice for notice in result.notices if notice not in notices]
     command = _command(cell, settings)

@@ -43,12 +43,12 @@ def draw(study: optuna.Study, spec: StudySpec, folder: Path) -> list[Path]:
                 continue
             figure.update_layout(title=name)
             parts.append(figure.to_html(full_html=False, include_plotlyjs=not parts))
-            canvas = (axes.ravel()[0] if hasattr(axes, "ravel") else axes).figure
-            canvas.suptitle(name)
+            single = not hasattr(axes, "ravel")  # several fields: an array of axes
+            canvas = axes.figure if single else axes.ravel()[0].figure
+            axes.set_title(name) if single else canvas.suptitle(name)
             canvas.set_size_inches(*_inches(function, len(spec.space)))
-            canvas.tight_layout()
             files.append(folder / f"{name.replace(' ', '-')}.png")
-            canvas.savefig(files[-1], dpi=DPI)
+            canvas.savefig(files[-1], dpi=DPI, bbox_inches="tight")
             pyplot.close("all")
     if parts:
         title = html.escape(f"{spec.model} on {spec.dataset}: sweep of {', '.join(spec.space)}")

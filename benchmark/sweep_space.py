@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Range:
-    """Values from `low` to `high`, in steps or not; whole numbers if both ends (and the step) are."""
+    """Values from `low` to `high`, in steps or not; whole numbers if both ends are ints."""
 
     low: float
     high: float
@@ -91,23 +91,38 @@ def search_space(
             the field does not take.
     """
     known = [*cls.Config.model_fields, *cls.Sampling.model_fields]
-    space = over or {
+    chosen = over or {
         name: axis
         for name, axis in own_space(cls).items()
         if name not in overrides and (fit or name in cls.Sampling.model_fields)
     }
-    if not space:
+    if not chosen:
         raise UsageError(_nothing(cls))
-    for name, axis in space.items():
+    space: Space = {}
+    for name, axis in chosen.items():
         if name not in known:
             raise unknown_name(f"setting of {cls.name}", name, known)
         if name in overrides:
             raise UsageError(f"{name} is both set (--set) and swept (--over): choose one")
         if name in cls.Config.model_fields and not fit:
             raise UsageError(f"{name} is part of {cls.name}'s fit: add --fit to fit anew for its values")
-        for value in _ends(name, axis):
-            resolve(cls, presets, budget, overrides | {name: value})
+        found = [resolve(cls, presets, budget, overrides | {name: value}) for value in _ends(name, axis)]
+        values = [getattr(one.config if name in cls.Config.model_fields else one.sampling, name) for one in found]
+        space[name] = values if isinstance(axis, list) else _of_kind(name, axis, values)
     return space
+
+
+def _of_kind(name: str, axis: Range, ends: list[Any]) -> Range:
+    """The range in the field's own kind of number: 1:5 of a float field holds 1.5 too."""
+    low, high = ends
+    if isinstance(low, bool) or not isinstance(low, int | float):
+        raise UsageError(f"{name} takes no range: name its values, as in {name}=a,b")
+    if isinstance(low, int):
+        step = axis.step
+        if step is not None and step != int(step):
+            raise UsageError(f"{name} takes whole numbers: its step can't be {step:g}")
+        return Range(low, high, None if step is None else int(step), axis.log)
+    return Range(float(low), float(high), None if axis.step is None else float(axis.step), axis.log)
 
 
 def own_space(cls: type[SlateModel]) -> Space:
@@ -227,4 +242,4 @@ def distributions(space: Space, listed: list[dict[str, Any]] | None = None) -> d
 
 
 def _whole(axis: Range) -> bool:
-    return all(isinstance(n, int) for n in (axis.low, axis.high, axis.step or 0))
+    return isinstance(axis.low, int) and isinstance(axis.high, int)

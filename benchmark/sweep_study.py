@@ -50,6 +50,20 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
+class _Lock:
+    """The journal's lock; the system frees it when its holder is killed (Optuna's own would wait for half a minute)."""
+
+    def __init__(self, path: Path) -> None:
+        self.lock = FileLock(path)
+
+    def acquire(self) -> bool:
+        self.lock.acquire()
+        return True
+
+    def release(self) -> None:
+        self.lock.release()
+
+
 def open_study(folder: Path, spec: StudySpec) -> optuna.Study:
     """The study in `folder`, made if it is not there yet.
 
@@ -60,7 +74,8 @@ def open_study(folder: Path, spec: StudySpec) -> optuna.Study:
     path = folder / JOURNAL
     with FileLock(folder / ".lock"):
         try:
-            storage = JournalStorage(JournalFileBackend(str(path)))
+            lock: Any = _Lock(folder / ".journal.lock")
+            storage = JournalStorage(JournalFileBackend(str(path), lock))
             names = optuna.get_all_study_names(storage)
         except (ValueError, KeyError, AssertionError) as error:
             raise SlateBenchError(f"{path}: damaged ({error}); sweep again with --rerun") from error
@@ -68,7 +83,7 @@ def open_study(folder: Path, spec: StudySpec) -> optuna.Study:
             raise SlateBenchError(f"{path}: holds another study ({', '.join(names)}); sweep again with --rerun")
         study = optuna.create_study(study_name=spec.hash, storage=storage, directions=spec.directions,
                                     pruner=_pruner(spec), load_if_exists=True)  # fmt: skip
-        release(study)
+        release(study, spec)
     return study
 
 
@@ -102,7 +117,7 @@ def listed_points(spec: StudySpec) -> list[dict[str, Any]] | None:
 
 
 def counted(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that count: all but those that were released (failed without a reason)."""
+    """The trials that count: all but those that were given up (failed without a reason)."""
     trials = study.get_trials(deepcopy=False)
     return [t for t in trials if t.state != TrialState.FAIL or REASON in t.user_attrs]
 
@@ -123,7 +138,7 @@ def next_trial(study: optuna.Study, spec: StudySpec, folder: Path, total: int) -
 def _take(study: optuna.Study, spec: StudySpec, folder: Path, total: int) -> Trial | None:
     space, listed = from_json(spec.space), listed_points(spec)
     with FileLock(folder / ".lock"):
-        release(study)
+        release(study, spec)
         number = len(counted(study))
         if number >= total:
             return None
@@ -151,15 +166,18 @@ def same_before(study: optuna.Study, trial: Trial) -> FrozenTrial | None:
     return None
 
 
-def release(study: optuna.Study) -> int:
-    """Trials whose process is gone are no longer running: their place is free again. Returns how many.
+def release(study: optuna.Study, spec: StudySpec) -> None:
+    """Trials whose process is gone are no longer running: their place is free again, unless all was measured.
 
     Call it under the study's lock: a trial that nobody has signed yet is one whose process died while taking it.
     """
-    stale = [t for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if not _alive(t)]
-    for trial in stale:
-        study.tell(trial.number, state=TrialState.FAIL)
-    return len(stale)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if _alive(trial):
+            continue
+        if OUTCOME in trial.user_attrs:
+            study.tell(trial.number, [trial.user_attrs[OUTCOME]["figures"][name] for name in spec.objectives])
+        else:
+            study.tell(trial.number, state=TrialState.FAIL)
 
 
 def _alive(trial: FrozenTrial) -> bool:
