@@ -125,7 +125,7 @@ def _print(found: Any) -> None:
     several = len(spec.objectives) > 1
     rows = found.trials.to_dicts()
     if several:
-        rows, title = found.best, f"Pareto front of {len(rows)} trials"
+        rows, title = found.best, f"Pareto front, {len(found.best)} of {found.trials.height} trials"
     elif listed:
         title = f"{len(rows)} trials"
     else:
