@@ -136,6 +136,10 @@ class DMSG(SlateModel):
                 raise ValueError("prior_weight needs search=exact: the prior scores all items")
             return self
 
+    SPACE: ClassVar = {
+        "steps": [2, 3, 5, 10, 20, 50], "guidance": (1.0, 5.0, 0.25), "eta": (0.0, 1.0, 0.1),
+        "learning_rate": (5e-4, 5e-3, "log"), "dropout": (0.0, 0.3, 0.05), "latent_dim": [64, 128, 256],
+    }  # fmt: skip
     PRESETS: ClassVar = {
         "residual": {"centre": "prompt2vec", "guidance": 1.0},
         "prior": {"prior_weight": 1.0, "order": "confidence"},

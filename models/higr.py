@@ -119,6 +119,10 @@ class HiGR(SlateDecoder):
     class Sampling(DecoderSampling):
         """See DecoderSampling."""
 
+    SPACE: ClassVar = {
+        "beam": [2, 5, 10, 20, 40], "order": ["slot", "confidence", "prompt"],
+        "learning_rate": (3e-4, 3e-3, "log"), "dropout": (0.0, 0.3, 0.05),
+    }  # fmt: skip
     PRESETS: ClassVar = {
         "parallel": {"parallel": True},
         "prior": {"prior": True, "max_steps": 150},

@@ -103,6 +103,10 @@ class S2S(SlateDecoder):
                 raise ValueError("a temperature draws among an item's candidates: it needs search=item")
             return self
 
+    SPACE: ClassVar = {
+        "beam": [2, 5, 10, 20, 40], "order": ["slot", "confidence", "prompt"],
+        "learning_rate": (3e-4, 3e-3, "log"), "dropout": (0.0, 0.3, 0.05),
+    }  # fmt: skip
     PRESETS: ClassVar = {
         "sids": {"units": "sids"},
         "prior": {"prior": True, "max_steps": 150},
