@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from ..datasets.errors import DataError, SlateBenchError, UsageError
+from ..leaderboards.board import FLOORS
 from ..leaderboards.records import Run, find_run, read_run, run_folder, runs_folder
 from ..leaderboards.schema import Budget, RunSpec
 from .budgets import MEASURING
@@ -18,8 +19,6 @@ from .cell import Cell, Plan
 from .machine import threads
 from .run import base_record
 from .worker import Outcome, Worker
-
-FLOORS = ("random", "popularity")
 
 Listener = Callable[[str, "Cell", dict[str, Any]], None]  # listener(event, cell, details)
 
@@ -70,6 +69,7 @@ def bench(
     k: int | None = None,
     samples: int | None = None,
     encoder: str | None = None,
+    item_vectors: str | None = None,
     bertscore: str | None = None,
     overrides: dict[str, Any] | None = None,
     runs: Path | str | None = None,
@@ -92,6 +92,8 @@ def bench(
         part: `test`, or `valid` while something is still being chosen.
         budget: `smoke`, `standard` or `paper`.
         source: `auto` (real data, else the synthetic twin), `real` or `synthetic`.
+        encoder: of prompts and item texts: `minilm`, `lsa` or a sentence-transformers name.
+        item_vectors: what makes the item vectors: `word2vec` or an encoder (default: as the dataset's card says).
         overrides: values of Config or Sampling fields of the models.
         runs: folder of the records (default: SLATEBENCH_RUNS or ./runs).
         rerun: fit and run again even where a finished record exists.
@@ -114,7 +116,7 @@ def bench(
             raise UsageError(f"{name}={value:g}: choose more than 0")
     folder = runs_folder(runs).resolve()
     common = {"part": part, "budget": budget, "source": source, "split_seed": split_seed, "k": k, "encoder": encoder,
-              "bertscore": bertscore}  # fmt: skip
+              "item_vectors": item_vectors, "bertscore": bertscore}  # fmt: skip
     tell = listener or (lambda event, cell, details: None)
     worker = Worker(threads(), memory_gib, debug)
     result = BenchResult([])

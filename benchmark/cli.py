@@ -59,7 +59,12 @@ def bench(
     split_seed: Annotated[int, typer.Option(help="Another split: another fingerprint, another board.")] = 0,
     k: Annotated[int | None, typer.Option("-k", help="Slots of a slate (default: the dataset's).")] = None,
     samples: Annotated[int | None, typer.Option(help="Samples per request of a stochastic model.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Text encoder: minilm or a sentence-transformers name.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Text encoder: minilm, lsa or a sentence-transformers name.")
+    ] = None,
+    item_vectors: Annotated[
+        str | None, typer.Option(help="What makes item vectors: word2vec or an encoder (default: as the card says).")
+    ] = None,
     bertscore: Annotated[str | None, typer.Option(help="BERTScore's model or model@layer (default: minilm).")] = None,
     set_: SetOption = None,
     rerun: Annotated[bool, typer.Option(help="Run again even where a finished record exists.")] = False,
@@ -87,6 +92,7 @@ def bench(
             k=k,
             samples=samples,
             encoder=encoder,
+            item_vectors=item_vectors,
             bertscore=bertscore,
             overrides=parse_set(set_),
             runs=runs,
