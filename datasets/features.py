@@ -249,8 +249,8 @@ def load_features(folder: Path, catalog: Catalog) -> Features:
     try:
         head = json.loads((folder / "features.json").read_text(encoding="utf-8"))
         arrays = {name: read_array(path, name) for name in head["arrays"]}
-        text_encoder = _reopened(*head["text_encoder"], path)
-        item_encoder = _reopened(*head["item_encoder"], path) if head["item_encoder"] else None
+        text_encoder = _reopened(head["text_encoder"], path)
+        item_encoder = _reopened(head["item_encoder"], path) if head["item_encoder"] else None
     except (OSError, ValueError, KeyError, DamagedFile) as error:
         raise DataError(f"{folder}: no readable features of a model ({error}); fit the model again") from error
     if len(arrays["item_texts"]) != len(catalog):
@@ -289,8 +289,9 @@ class _Arrays:
         return self._made[name]
 
 
-def _reopened(name: str, version: str, path: Path) -> TextEncoder:
-    """A text encoder of a model's features; a fitted one from the arrays beside them."""
+def _reopened(saved: list[str], path: Path) -> TextEncoder:
+    """A text encoder of a model's features (name, version); a fitted one from the arrays beside them."""
+    name, version = saved
     if name == LsaEncoder.name:
         fitted = {array: read_array(path, f"lsa.{array}") for array in LSA_ARRAYS}
         encoder = LsaEncoder(f"{LSA}-{version.rsplit('-', 1)[1]}", fitted.__getitem__)
