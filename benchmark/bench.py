@@ -66,6 +66,7 @@ def bench(
     budget: Budget = "standard",
     source: str = "auto",
     split_seed: int = 0,
+    train_share: float = 1.0,
     k: int | None = None,
     samples: int | None = None,
     encoder: str | None = None,
@@ -92,6 +93,7 @@ def bench(
         part: `test`, or `valid` while something is still being chosen.
         budget: `smoke`, `standard` or `paper`.
         source: `auto` (real data, else the synthetic twin), `real` or `synthetic`.
+        train_share: of the train slates, for learning from less; another fingerprint, another board.
         encoder: of prompts and item texts: `minilm`, `lsa` or a sentence-transformers name.
         item_vectors: what makes the item vectors: `word2vec` or an encoder (default: as the dataset's card says).
         overrides: values of Config or Sampling fields of the models.
@@ -115,8 +117,9 @@ def bench(
         if value is not None and not value > 0:
             raise UsageError(f"{name}={value:g}: choose more than 0")
     folder = runs_folder(runs).resolve()
-    common = {"part": part, "budget": budget, "source": source, "split_seed": split_seed, "k": k, "encoder": encoder,
-              "item_vectors": item_vectors, "bertscore": bertscore}  # fmt: skip
+    common = {"part": part, "budget": budget, "source": source, "split_seed": split_seed,
+              "train_share": train_share, "k": k, "encoder": encoder, "item_vectors": item_vectors,
+              "bertscore": bertscore}  # fmt: skip
     tell = listener or (lambda event, cell, details: None)
     worker = Worker(threads(), memory_gib, debug)
     result = BenchResult([])

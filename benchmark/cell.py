@@ -45,6 +45,7 @@ class Cell(BaseModel):
     budget: Budget = "standard"
     source: Literal["auto", "real", "synthetic"] = "auto"
     split_seed: int = 0
+    train_share: float = 1.0
     k: int | None = None
     samples: int | None = None
     encoder: str | None = None
@@ -93,15 +94,19 @@ def _truth(data: Data, part: PartName, keep: frozenset[str] | None) -> Truth:
 
 def load_data(cell: Cell) -> Data:
     """Dataset, features and evaluation space of a cell (kept for the next cells of this process)."""
-    return _load_data(cell.dataset, cell.source, cell.split_seed, cell.encoder, cell.item_vectors)
+    return _load_data(cell.dataset, cell.source, cell.split_seed, cell.train_share, cell.encoder, cell.item_vectors)
 
 
 @lru_cache(maxsize=2)
-def _load_data(name: str, source: Any, split_seed: int, encoder: str | None, item_vectors: str | None) -> Data:
+def _load_data(
+    name: str, source: Any, split_seed: int, train_share: float, encoder: str | None, item_vectors: str | None
+) -> Data:
     found = find_dataset(name, source)
-    dataset = load_found(found, split_seed=split_seed)
+    dataset = load_found(found, split_seed=split_seed, train_share=train_share)
+    thinned = f"learnt from {train_share:.3g} of the train slates ({len(dataset.train):,})" if train_share < 1 else None
+    notice = "; ".join(filter(None, [found.notice, thinned])) or None
     features = make_features(dataset, encoder=encoder, item_vectors=item_vectors)
-    return Data(dataset, features, evaluation_embedding(dataset), found.notice)
+    return Data(dataset, features, evaluation_embedding(dataset), notice)
 
 
 @dataclass(frozen=True)
@@ -166,6 +171,7 @@ def plan(cell: Cell) -> Plan:
         source=dataset.source,
         fingerprint=dataset.fingerprint,
         split_seed=cell.split_seed,
+        train_share=cell.train_share,
         part=cell.part,
         model=cell.model,
         config=config,

@@ -6,6 +6,8 @@ only the names below may then need a change.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .claim_statistics import (
     Health,
     LatencyRatio,
@@ -31,7 +33,6 @@ MASKED = System("maskgr")
 TWIN = System("s2s:sids")  # its autoregressive twin on the same ids
 
 ALIKE = Rule(0.95, 1.05)  # "about equal", "stays flat": within 5 %
-QUARTER = "training on a share of the train slates"
 
 SPACE = (
     "Prompts stay MiniLM's. The similarity is measured in a space of LSA on texts where the card says lsa-text, of "
@@ -41,6 +42,10 @@ SPACE = (
 
 def _set(system: System, **settings: object) -> System:
     return System(system.model, {**system.settings, **settings})
+
+
+def _quarter(system: System) -> System:
+    return replace(system, train_share=0.25)
 
 
 CLAIMS: list[Claim] = [
@@ -175,17 +180,22 @@ CLAIMS: list[Claim] = [
         "masked-few-passes", MASKED_PAPER,
         "Fewer network passes than tokens lose little.",
         "3 passes still beat the 4 of the autoregressive model by about 13 %",
-        {"steps 8": _set(MASKED, steps=8), "one pass a token": MASKED},
+        {
+            "steps 8": _set(MASKED, decoder="confidence", passes=8),
+            "one pass a token": _set(MASKED, decoder="confidence"),
+        },
         ratio("ndcg_at_5", "steps 8", "one pass a token"), Rule(low=0.95),
-        note="8 passes for a slate of some 40 tokens; one pass a token is the model's default.",
+        note="8 passes for a slate of 30 tokens, by confidence; the model's default scores the catalogue in one pass.",
     ),
     Claim(
         "masked-little-data", MASKED_PAPER,
         "Its lead grows when training data shrinks to 25 %.",
         "retains more at every level (drawn)",
-        {"masked, 25 %": MASKED, "autoregressive, 25 %": TWIN, "masked": MASKED, "autoregressive": TWIN},
+        {
+            "masked, 25 %": _quarter(MASKED), "autoregressive, 25 %": _quarter(TWIN),
+            "masked": MASKED, "autoregressive": TWIN,
+        },
         ratio_growth("ndcg_at_5", "masked, 25 %", "autoregressive, 25 %", "masked", "autoregressive"), Rule(low=1.0),
-        missing=f"{QUARTER} is not possible yet",
     ),
     Claim(
         "masked-recall-at-k", MASKED_PAPER,

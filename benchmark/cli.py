@@ -57,6 +57,7 @@ def bench(
     part: PartOption = "test",
     source: SourceOption = "auto",
     split_seed: Annotated[int, typer.Option(help="Another split: another fingerprint, another board.")] = 0,
+    train_share: Annotated[float, typer.Option(help="Share of the train slates; below 1 another board.")] = 1.0,
     k: Annotated[int | None, typer.Option("-k", help="Slots of a slate (default: the dataset's).")] = None,
     samples: Annotated[int | None, typer.Option(help="Samples per request of a stochastic model.")] = None,
     encoder: Annotated[
@@ -89,6 +90,7 @@ def bench(
             budget=budget,
             source=source,
             split_seed=split_seed,
+            train_share=train_share,
             k=k,
             samples=samples,
             encoder=encoder,

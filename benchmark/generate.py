@@ -154,9 +154,10 @@ def _newest(model: str, dataset: str, overrides: dict[str, Any], source: str, ru
         for run in list_runs(runs_folder(runs), twin)[0]:
             if run.record.state != "done" or run.spec.model != model or not (run.folder / "model").exists():
                 continue
-            if run.spec.versions.model != code_version(cls) or run.spec.split_seed:
+            spec = run.spec
+            if spec.versions.model != code_version(cls) or spec.split_seed or spec.train_share < 1:
                 continue
-            if run.spec.encoder != DEFAULT_ENCODER or run.spec.item_vectors is not None:
+            if spec.encoder != DEFAULT_ENCODER or spec.item_vectors is not None:
                 continue
             if source in ("real", "synthetic") and run.spec.source != source:
                 continue

@@ -9,7 +9,7 @@ import torch
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.datasets.features import features_for_catalog, make_features
 from slatebench.datasets.schema import Catalog, train_data
-from slatebench.models import higr, s2s
+from slatebench.models import higr, maskgr, s2s
 from slatebench.models.base import resolve
 from slatebench.models.catalogue_pairs import CataloguePairs
 from slatebench.models.nn.slate_denoiser import Condition
@@ -267,6 +267,7 @@ def test_twins_have_the_same_number_of_parameters(size):
         ("s2s", ["sids", "prior"], s2s.FlatDecoder),
         ("higr", ["prior"], higr.HierarchicalDecoder),
         ("higr", ["parallel", "prior"], higr.HierarchicalDecoder),
+        ("maskgr", ["prior"], maskgr.MaskedSlateNetwork),
     ):
         c = resolve(model_class(name), presets + size, "standard", {}).config
         counts.append(sum(p.numel() for p in network(CodeUnits(c.levels, c.codes, c.width), 384, 384, c).parameters()))
