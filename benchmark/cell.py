@@ -153,6 +153,9 @@ def plan(cell: Cell) -> Plan:
     else:
         name, presets = parse_model(cell.model)
         cls = model_class(name)
+        if "allow_collapse" not in cls.Config.model_fields:  # a permission for whoever has a codebook
+            own = {key: value for key, value in cell.overrides.items() if key != "allow_collapse"}
+            cell = cell.model_copy(update={"overrides": own})
         resolved = resolve(cls, presets, cell.budget, cell.overrides)
         config, sampling = resolved.config.model_dump(), resolved.sampling.model_dump()
         origin, version = resolved.origin, code_version(cls)

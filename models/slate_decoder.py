@@ -272,8 +272,7 @@ class SlateDecoder(SlateModel):
 
     def _row_size(self, k: int, s: Any) -> int:
         """Numbers that one row of decoding holds at once."""
-        widest = int(max((first[1:] - first[:-1]).max() for first in self.ids.trie.first))
-        return 4 * s.beam * max(256, widest)
+        return 4 * s.beam * max(256, self.ids.trie.widest)
 
     def _item_units(self) -> bool:
         """Are items their own units, without semantic ids?"""
