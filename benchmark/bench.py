@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from ..datasets.errors import DataError, SlateBenchError, UsageError
+from ..leaderboards.board import FLOORS
 from ..leaderboards.records import Run, find_run, read_run, run_folder, runs_folder
 from ..leaderboards.schema import Budget, RunSpec
 from ..leaderboards.sweeps import tuned as tuned_settings
@@ -19,8 +20,6 @@ from .cell import Cell, Plan
 from .machine import threads
 from .run import base_record
 from .worker import Outcome, Worker
-
-FLOORS = ("random", "popularity")
 
 Listener = Callable[[str, "Cell", dict[str, Any]], None]  # listener(event, cell, details)
 
@@ -72,6 +71,7 @@ def bench(
     k: int | None = None,
     samples: int | None = None,
     encoder: str | None = None,
+    item_vectors: str | None = None,
     bertscore: str | None = None,
     overrides: dict[str, Any] | None = None,
     runs: Path | str | None = None,
@@ -96,6 +96,8 @@ def bench(
         budget: `smoke`, `standard` or `paper`.
         source: `auto` (real data, else the synthetic twin), `real` or `synthetic`.
         train_share: of the train slates, for learning from less; another fingerprint, another board.
+        encoder: of prompts and item texts: `minilm`, `lsa` or a sentence-transformers name.
+        item_vectors: what makes the item vectors: `word2vec` or an encoder (default: as the dataset's card says).
         overrides: values of Config or Sampling fields of the models.
         runs: folder of the records (default: SLATEBENCH_RUNS or ./runs).
         tuned: with the settings that `sweep` found for each model; `overrides` hold above them.
@@ -119,7 +121,8 @@ def bench(
             raise UsageError(f"{name}={value:g}: choose more than 0")
     folder = runs_folder(runs).resolve()
     common = {"part": part, "budget": budget, "source": source, "split_seed": split_seed,
-              "train_share": train_share, "k": k, "encoder": encoder, "bertscore": bertscore}  # fmt: skip
+              "train_share": train_share, "k": k, "encoder": encoder, "item_vectors": item_vectors,
+              "bertscore": bertscore}  # fmt: skip
     tell = listener or (lambda event, cell, details: None)
     worker = Worker(threads(), memory_gib, debug)
     result = BenchResult([])

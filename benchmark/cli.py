@@ -62,7 +62,12 @@ def bench(
     train_share: Annotated[float, typer.Option(help="Share of the train slates; below 1 another board.")] = 1.0,
     k: Annotated[int | None, typer.Option("-k", help="Slots of a slate (default: the dataset's).")] = None,
     samples: Annotated[int | None, typer.Option(help="Samples per request of a stochastic model.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Text encoder: minilm or a sentence-transformers name.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Text encoder: minilm, lsa or a sentence-transformers name.")
+    ] = None,
+    item_vectors: Annotated[
+        str | None, typer.Option(help="What makes item vectors: word2vec or an encoder (default: as the card says).")
+    ] = None,
     bertscore: Annotated[str | None, typer.Option(help="BERTScore's model or model@layer (default: minilm).")] = None,
     set_: SetOption = None,
     allow_collapse: Annotated[bool, typer.Option("--allow-collapse", help="Go on with a collapsed codebook.")] = False,
@@ -93,6 +98,7 @@ def bench(
             k=k,
             samples=samples,
             encoder=encoder,
+            item_vectors=item_vectors,
             bertscore=bertscore,
             overrides=parse_set(set_) | ({"allow_collapse": True} if allow_collapse else {}),
             runs=runs,

@@ -251,7 +251,7 @@ def base_record(plan: Plan, state: State, reason: str | None = None) -> Record:
     """A record with everything that is known before (or without) a result."""
     return Record(
         spec=plan.spec,
-        label=plan.cell.label,
+        label=plan.label,
         state=state,
         reason=reason,
         machine=machine(),

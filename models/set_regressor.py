@@ -25,7 +25,7 @@ class SetTask(SlateTask):
         x0, condition = self.batch(rows)
         prepared = self.network.prepare(condition, torch.full((1, 1), float(T - 1), device=rows.device))
         output = self.network(torch.randn_like(x0), prepared, 0)
-        return (output - x0.gather(1, match(output.detach(), x0)[..., None].expand_as(x0))).pow(2).mean()
+        return (output - x0.gather(1, match(output.detach(), x0.detach())[..., None].expand_as(x0))).pow(2).mean()
 
 
 def match(output: Tensor, x0: Tensor) -> Tensor:
