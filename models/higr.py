@@ -18,7 +18,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from . import catalogue_pairs
+from . import alignment, catalogue_pairs
+from .alignment import AlignmentConfig
 from .base import ModelCard
 from .nn.beam_step import Cache, reorder, step
 from .nn.slate_denoiser import Condition
@@ -100,7 +101,8 @@ class HiGR(SlateDecoder):
             "the condition is a prompt instead of a user's history",
             "sizes, optimiser and training are not in the paper: chosen so that parameters equal s2s:sids",
             "the default tokenizer is RQ-VAE: on Bundle CRQ-VAE did not beat it (tokenizer=crqvae)",
-            "no preference alignment: next-code cross entropy only",
+            "preference alignment only with the presets orpo, dpo and simpo; without feedback of users the train slate "
+            "itself is preferred, over negatives made from it",
             "a trie keeps to items of the catalogue and repeats none; items of equal codes are told apart by the "
             "prior, else by popularity",
             "train slates are shuffled (bundles have no order), and filled up with near items of their own items",
@@ -109,8 +111,8 @@ class HiGR(SlateDecoder):
         ),
     )
 
-    class Config(DecoderConfig):
-        """See DecoderConfig."""
+    class Config(AlignmentConfig, DecoderConfig):
+        """See DecoderConfig and AlignmentConfig."""
 
         layers: int = Field(3, gt=0, description="of the planner")
         generator_layers: int = Field(1, gt=0, description="of the item generator")
@@ -123,6 +125,7 @@ class HiGR(SlateDecoder):
         "parallel": {"parallel": True},
         "prior": {"prior": True, "max_steps": 150},
         "pairs": catalogue_pairs.PRESET,
+        **alignment.PRESETS,
         "sampled": {"temperature": 1.0, "beam": 20},
         "large": {"width": 256, "layers": 5, "learning_rate": 7e-4},
     }

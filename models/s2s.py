@@ -14,7 +14,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from . import catalogue_pairs
+from . import alignment, catalogue_pairs
+from .alignment import AlignmentConfig
 from .base import ModelCard
 from .nn.beam_step import Cache, joined, reorder, step
 from .nn.slate_denoiser import Condition
@@ -76,14 +77,14 @@ class S2S(SlateDecoder):
             "the prompt's encoder is the suite's frozen text encoder",
             "items have no free embeddings: most items of new slates occur in no train slate",
             "OneRec: dense feed-forward layers instead of a mixture of experts, the suite's tokenizers instead of "
-            "balanced k-means, no preference alignment",
+            "balanced k-means, preference alignment (orpo, dpo, simpo) without a reward model",
             "train slates are shuffled, and filled up with near items of their own items",
             "preset prior: the trie-factorised retrieval prior is added to the logits",
         ),
     )
 
-    class Config(DecoderConfig):
-        """See DecoderConfig."""
+    class Config(AlignmentConfig, DecoderConfig):
+        """See DecoderConfig and AlignmentConfig."""
 
         units: Literal["items", "sids"] = Field("items", description="what is emitted: items or their semantic ids")
         layers: int = Field(4, gt=0, description="decoder layers")
@@ -105,6 +106,7 @@ class S2S(SlateDecoder):
         "sids": {"units": "sids"},
         "prior": {"prior": True, "max_steps": 150},
         "pairs": catalogue_pairs.PRESET,
+        **alignment.PRESETS,
         "slate-beam": {"search": "slate", "temperature": 0.0},
         "sampled": {"temperature": 1.0, "beam": 20, "search": "item"},
         "large": {"width": 256, "layers": 6, "learning_rate": 7e-4},
