@@ -305,6 +305,8 @@ class AlignmentTask(nn.Module):
     def gaps(self, seed: int) -> dict[str, float]:
         """Mean of z(y+) - z(y-) by negative, over the same train slates at every call with this seed."""
         plain, training = self.plain, self.training
+        if not self.weights:
+            return {}
         self.eval()
         with seeded(seed, "probe"):
             rows = torch.randperm(len(plain.slates))[:PROBE].to(plain.slates.device)
@@ -362,6 +364,8 @@ def align(
     for name in task.weights:
         first.health |= {f"log_odds_gap_{name}_before": before[name], f"log_odds_gap_{name}": after[name]}
     first.notes |= {"steps": done + second.notes["steps"], "alignment_steps": second.notes["steps"]}
+    if second.notes["resumed_at_step"]:
+        first.notes["resumed_at_step"] = done + second.notes["resumed_at_step"]
     if "best_step" in second.notes:
         first.notes |= {"best_step": done + second.notes["best_step"], "best_valid": second.notes["best_valid"]}
     if plain.ordered:
