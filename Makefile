@@ -13,7 +13,7 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN   := PYTHONSAFEPATH=1 $(BIN)/slatebench
 
-.PHONY: help setup bench leaderboard ui latency perf test lint clean
+.PHONY: help setup bench leaderboard ui latency perf docs test lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -46,8 +46,11 @@ perf: $(READY) ## speed suites; COMPARE=FILE against an earlier one, SLATEBENCH_
 	@PYTHONSAFEPATH=1 $(BIN)/pytest tests/benchmarks -o addopts="--import-mode=importlib -q" --benchmark-autosave \
 		--benchmark-storage=file://.benchmarks $(if $(COMPARE),--benchmark-compare=$(COMPARE)) $(ARGS)
 
-test: $(READY) ## the test suite
-	@PYTHONSAFEPATH=1 $(BIN)/pytest $(ARGS)
+docs: $(READY) ## the documentation as a site in site/
+	@NO_MKDOCS_2_WARNING=1 PYTHONSAFEPATH=1 $(BIN)/mkdocs build --strict --quiet && echo "open site/index.html"
+
+test: $(READY) ## the test suite, a process per core
+	@PYTHONSAFEPATH=1 $(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 lint: $(READY) ## ruff and pyright
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python

@@ -67,6 +67,7 @@ def bench(
     budget: Budget = "standard",
     source: str = "auto",
     split_seed: int = 0,
+    train_share: float = 1.0,
     k: int | None = None,
     samples: int | None = None,
     encoder: str | None = None,
@@ -92,6 +93,7 @@ def bench(
         part: `test`, or `valid` while something is still being chosen.
         budget: `smoke`, `standard` or `paper`.
         source: `auto` (real data, else the synthetic twin), `real` or `synthetic`.
+        train_share: of the train slates, for learning from less; another fingerprint, another board.
         overrides: values of Config or Sampling fields of the models.
         runs: folder of the records (default: SLATEBENCH_RUNS or ./runs).
         rerun: fit and run again even where a finished record exists.
@@ -113,8 +115,8 @@ def bench(
         if value is not None and not value > 0:
             raise UsageError(f"{name}={value:g}: choose more than 0")
     folder = runs_folder(runs).resolve()
-    common = {"part": part, "budget": budget, "source": source, "split_seed": split_seed, "k": k, "encoder": encoder,
-              "bertscore": bertscore}  # fmt: skip
+    common = {"part": part, "budget": budget, "source": source, "split_seed": split_seed,
+              "train_share": train_share, "k": k, "encoder": encoder, "bertscore": bertscore}  # fmt: skip
     tell = listener or (lambda event, cell, details: None)
     worker = Worker(threads(), memory_gib, debug)
     result = BenchResult([])
