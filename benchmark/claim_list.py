@@ -47,8 +47,8 @@ def _aligned_and_plain(negative: str) -> dict[str, System]:
     """HiGR aligned by ORPO against one negative, and a control with as many plain steps on the same slates."""
     names = ("rank", "interest", "diversity")
     only = {f"{name}_weight": float(name == negative) for name in names}
-    aligned = _set(HIGR, alignment="orpo", alignment_steps=100, **only)
-    return {"aligned": aligned, "plain": _set(aligned, alignment="none")}
+    aligned = _set(HIGR, alignment="orpo", **only)
+    return {"aligned": aligned, "plain": _set(aligned, alignment="plain")}
 
 
 def _quarter(system: System) -> System:

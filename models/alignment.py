@@ -41,24 +41,22 @@ if TYPE_CHECKING:
     from .slate_decoder import DecodingTask
 
 CANDIDATES = 60  # items nearest to the prompt, outside its train slates, that `interest` swaps in
+METHODS = ("orpo", "dpo", "simpo")
 PROBE = 128  # train slates on which the gap of log-odds is measured before and after
 
 
 class AlignmentConfig(Settings):
     """How a decoder is aligned; the Config of a model that offers it inherits these."""
 
-    alignment: Literal["none", "orpo", "dpo", "simpo"] = Field(
-        "none", description="preference term of the second stage"
+    alignment: Literal["none", "plain", "orpo", "dpo", "simpo"] = Field(
+        "none", description="preference of the second stage; plain: as many plain steps on the same slates, a control"
     )
-    alignment_steps: int = Field(
-        0,
-        ge=0,
-        description="of the second stage; with alignment=none as many plain steps on the same slates: a control",
-    )
-    alignment_learning_rate: float = Field(1e-4, gt=0, description="of the second stage")
-    alignment_weight: float = Field(0.1, gt=0, description="alpha, of the preference term")
-    alignment_beta: float = Field(0.1, gt=0, description="of dpo and simpo: scale of the log-probabilities")
-    alignment_margin: float = Field(0.5, ge=0, description="of simpo")
+    alignment_steps: int = Field(100, gt=0, description="of the second stage")
+    alignment_learning_rate: float = Field(3e-4, gt=0, description="of the second stage")
+    alignment_weight: float = Field(1.0, gt=0, description="alpha, of the preference term")
+    dpo_beta: float = Field(0.1, gt=0, description="of dpo: scale of the slates' log-probabilities")
+    simpo_beta: float = Field(2.0, gt=0, description="of simpo: scale of the mean token log-probabilities")
+    simpo_margin: float = Field(0.5, ge=0, description="of simpo")
     rank_weight: float = Field(
         0.0, ge=0, description="of shuffled slates as negatives; above 0 the second stage keeps the slates' order"
     )
@@ -70,18 +68,9 @@ class AlignmentConfig(Settings):
 
     @model_validator(mode="after")
     def _something_to_align(self) -> Self:
-        if self.alignment != "none" and self.alignment_steps == 0:
-            raise ValueError(f"alignment={self.alignment} needs alignment_steps above 0 (or take the preset)")
-        if self.alignment != "none" and not weights(self):
-            raise ValueError("alignment needs a negative: rank_weight, interest_weight or diversity_weight above 0")
+        if self.alignment in METHODS and not weights(self):
+            raise ValueError("a negative is needed: rank_weight, interest_weight or diversity_weight above 0")
         return self
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "orpo": {"alignment": "orpo", "alignment_steps": 60},
-    "dpo": {"alignment": "dpo", "alignment_steps": 60},
-    "simpo": {"alignment": "simpo", "alignment_steps": 60, "alignment_beta": 2.0},
-}
 
 
 def weights(config: Any) -> dict[str, float]:
@@ -126,7 +115,7 @@ def preference_loss(
     """The preference term of each pair [J, B].
 
     Args:
-        config: alignment, alignment_beta, alignment_margin.
+        config: alignment, dpo_beta, simpo_beta, simpo_margin.
         plus: token log-probabilities of y+ [B, M, D].
         minus: of the negatives [J, B, M, D].
         own: slots that count [B, M].
@@ -137,10 +126,10 @@ def preference_loss(
     if config.alignment == "orpo":
         return -F.logsigmoid(log_odds(up) - log_odds(down))
     if config.alignment == "simpo":
-        return -F.logsigmoid(config.alignment_beta * (up - down) - config.alignment_margin)
+        return -F.logsigmoid(config.simpo_beta * (up - down) - config.simpo_margin)
     assert reference is not None
     up_then, down_then = (slate_log_prob(then, own, mean) for then in reference)
-    return -F.logsigmoid(config.alignment_beta * ((up - up_then) - (down - down_then)))
+    return -F.logsigmoid(config.dpo_beta * ((up - up_then) - (down - down_then)))
 
 
 # --- negatives ----------------------------------------------------------------------------------------------
@@ -261,7 +250,7 @@ class AlignmentTask(nn.Module):
         prior = self.plain.retrieval(condition)
         found = self.plain.log_probs(network, items, offset, condition, prior)
         loss = -found[real].mean()
-        if c.alignment == "none":
+        if c.alignment == "plain":
             return loss
         pairs = self.pairs(rows, items, offset, condition, prior)
         plus, minus = found[:B, : pairs.own.shape[1]], self.log_probs(network, pairs.negatives, pairs)

@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from . import alignment, catalogue_pairs
+from . import catalogue_pairs
 from .alignment import AlignmentConfig
 from .base import ModelCard
 from .nn.beam_step import Cache, reorder, step
@@ -125,12 +125,15 @@ class HiGR(SlateDecoder):
         "parallel": {"parallel": True},
         "prior": {"prior": True, "max_steps": 150},
         "pairs": catalogue_pairs.PRESET,
-        **alignment.PRESETS,
+        "orpo": {"alignment": "orpo"},
+        "dpo": {"alignment": "dpo"},
+        "simpo": {"alignment": "simpo"},
         "sampled": {"temperature": 1.0, "beam": 20},
         "large": {"width": 256, "layers": 5, "learning_rate": 7e-4},
     }
     BUDGETS: ClassVar = {
-        "smoke": {"max_steps": 20, "width": 32, "layers": 1, "batch_size": 16, "codes": 16, "tokenizer_steps": 60},
+        "smoke": {"max_steps": 20, "width": 32, "layers": 1, "batch_size": 16, "codes": 16, "tokenizer_steps": 60,
+                  "alignment_steps": 5},
         "paper": {"max_steps": 10_000, "width": 512, "layers": 7, "heads": 8, "batch_size": 256, "precision": "bf16",
                   "learning_rate": 3e-4, "warmup_steps": 500, "codes": 1024},
     }  # fmt: skip

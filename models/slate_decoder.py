@@ -294,7 +294,7 @@ class SlateDecoder(SlateModel):
             task, data.slates.height, c, seed=seed_of(seed, "train"), evaluate=valid, progress=progress,
             checkpoint=checkpoint,
         )  # fmt: skip
-        if isinstance(c, AlignmentConfig) and c.alignment_steps > 0 and report.state == "done":
+        if isinstance(c, AlignmentConfig) and c.alignment != "none" and report.state == "done":
             report = align(task, data, report, seed=seed, evaluate=valid, progress=progress, checkpoint=checkpoint)
         self.network.to(device).eval()
         report.health |= health

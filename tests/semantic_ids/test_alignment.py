@@ -76,7 +76,7 @@ def second_stage(model, data, **values):
 
 
 def method_settings(method, beta=1.0, margin=0.0):
-    return SimpleNamespace(alignment=method, alignment_beta=beta, alignment_margin=margin)
+    return SimpleNamespace(alignment=method, dpo_beta=beta, simpo_beta=beta, simpo_margin=margin)
 
 
 def minus_log_sigmoid(x):
@@ -107,7 +107,7 @@ def test_preference_losses_by_hand():
 def test_where_slate_and_negative_are_equal_the_total_is_the_plain_loss_and_alpha_log_2(
     models, data, monkeypatch, method, expected
 ):
-    task = second_stage(models("higr:prior")[0], data, alignment=method, alignment_weight=0.3, alignment_margin=0.7)
+    task = second_stage(models("higr:prior")[0], data, alignment=method, alignment_weight=0.3, simpo_margin=0.7)
     task.eval()
     pairs = AlignmentTask.pairs
     monkeypatch.setattr(
@@ -284,23 +284,23 @@ def test_a_prompt_whose_slates_hold_everything_has_no_hard_negative(models, data
 )  # fmt: skip
 def test_a_few_steps_raise_the_odds_of_slates_over_negatives(models, data, address, method, beta, negative):
     gaps = {}
-    for name in ("none", method):
+    for name in ("plain", method):
         model, report = models(address)
-        values = {"alignment": name, "alignment_steps": 15, "alignment_weight": 10.0, "alignment_beta": beta,
-                  "alignment_learning_rate": 1e-2, "dropout": 0.0, "ema": 0.0, "rank_weight": 0.0,
+        values = {"alignment": name, "alignment_steps": 15, "alignment_weight": 10.0, "alignment_learning_rate": 1e-2,
+                  "dpo_beta": beta, "simpo_beta": beta, "dropout": 0.0, "ema": 0.0, "rank_weight": 0.0,
                   "interest_weight": 0.0, "diversity_weight": 0.0, f"{negative}_weight": 1.0}  # fmt: skip
         plain = second_stage(model, data, **values).plain
         done = align(plain, data, report, seed=0, evaluate=None, progress=lambda *_: None, checkpoint=None)
         assert done.notes["steps"] == 19 and done.curves["loss"][-1][0] == 19
         gaps[name] = done.health
     before, after = gaps[method][f"log_odds_gap_{negative}_before"], gaps[method][f"log_odds_gap_{negative}"]
-    assert before == gaps["none"][f"log_odds_gap_{negative}_before"]
-    assert after > before + 0.02 and after > gaps["none"][f"log_odds_gap_{negative}"] + 0.02
+    assert before == gaps["plain"][f"log_odds_gap_{negative}_before"]
+    assert after > before + 0.02 and after > gaps["plain"][f"log_odds_gap_{negative}"] + 0.02
 
 
 def test_the_control_trains_on_the_very_same_slates(models, data):
     model, _ = models("s2s:sids")
-    aligned, control = (second_stage(model, data, alignment=method).eval() for method in ("orpo", "none"))
+    aligned, control = (second_stage(model, data, alignment=method).eval() for method in ("orpo", "plain"))
     seen = []
     for task in (aligned, control):
         task.plain.examples = lambda rows, original=task.plain.examples: seen.append(original(rows)) or seen[-1]
@@ -341,13 +341,12 @@ def test_off_by_default(data, monkeypatch):
 
 def test_settings():
     found = resolve(model_class("higr"), ["prior", "orpo"], "standard", {}).config
-    assert found.prior and found.alignment == "orpo" and found.alignment_steps > 0 and found.rank_weight == 0
+    assert found.prior and found.alignment == "orpo" and found.rank_weight == 0
     assert alignment.weights(found) == {"interest": 0.5, "diversity": 0.5}
-    assert resolve(model_class("s2s"), ["sids", "simpo"], "standard", {}).config.alignment == "simpo"
-    for values, match in (
-        ({"alignment": "orpo"}, "needs alignment_steps"),
-        ({"alignment": "dpo", "alignment_steps": 5, "interest_weight": 0, "diversity_weight": 0}, "needs a negative"),
-        ({"alignment": "ppo"}, "alignment='ppo'"),
-    ):
+    assert resolve(model_class("s2s"), ["sids"], "standard", {"alignment": "simpo"}).config.alignment == "simpo"
+    assert resolve(model_class("higr"), [], "paper", {}).config.alignment == "none"
+    none = {"interest_weight": 0, "diversity_weight": 0}
+    for values, match in (({"alignment": "dpo", **none}, "a negative"), ({"alignment": "ppo"}, "alignment='ppo'")):
         with pytest.raises(UsageError, match=match):
             resolve(model_class("higr"), [], "standard", values)
+    assert alignment.weights(resolve(model_class("higr"), [], "standard", {"alignment": "plain", **none}).config) == {}
