@@ -70,6 +70,8 @@ class AlignmentConfig(Settings):
     def _something_to_align(self) -> Self:
         if self.alignment in METHODS and not weights(self):
             raise ValueError("a negative is needed: rank_weight, interest_weight or diversity_weight above 0")
+        if self.alignment != "none" and getattr(self, "devices", 1) > 1:  # a field of TrainingConfig
+            raise ValueError("alignment is a second fit, and several devices are for one fit a command: devices=1")
         return self
 
 

@@ -346,7 +346,11 @@ def test_settings():
     assert resolve(model_class("s2s"), ["sids"], "standard", {"alignment": "simpo"}).config.alignment == "simpo"
     assert resolve(model_class("higr"), [], "paper", {}).config.alignment == "none"
     none = {"interest_weight": 0, "diversity_weight": 0}
-    for values, match in (({"alignment": "dpo", **none}, "a negative"), ({"alignment": "ppo"}, "alignment='ppo'")):
+    for values, match in (
+        ({"alignment": "dpo", **none}, "a negative"),
+        ({"alignment": "ppo"}, "alignment='ppo'"),
+        ({"alignment": "orpo", "devices": 2}, "devices=1"),
+    ):
         with pytest.raises(UsageError, match=match):
             resolve(model_class("higr"), [], "standard", values)
     assert alignment.weights(resolve(model_class("higr"), [], "standard", {"alignment": "plain", **none}).config) == {}
