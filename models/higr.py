@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from . import catalogue_pairs
+from .alignment import AlignmentConfig
 from .base import ModelCard
 from .nn.beam_step import Cache, Stepper, reorder, step
 from .nn.slate_denoiser import Condition
@@ -100,7 +101,8 @@ class HiGR(SlateDecoder):
             "the condition is a prompt instead of a user's history",
             "sizes, optimiser and training are not in the paper: chosen so that parameters equal s2s:sids",
             "the default tokenizer is RQ-VAE: on Bundle CRQ-VAE did not beat it (tokenizer=crqvae)",
-            "no preference alignment: next-code cross entropy only",
+            "preference alignment only with the presets orpo, dpo and simpo; without feedback of users the train slate "
+            "itself is preferred, over negatives made from it",
             "a trie keeps to items of the catalogue and repeats none; items of equal codes are told apart by the "
             "prior, else by popularity",
             "train slates are shuffled (bundles have no order), and filled up with near items of their own items",
@@ -109,8 +111,8 @@ class HiGR(SlateDecoder):
         ),
     )
 
-    class Config(DecoderConfig):
-        """See DecoderConfig."""
+    class Config(AlignmentConfig, DecoderConfig):
+        """See DecoderConfig and AlignmentConfig."""
 
         layers: int = Field(3, gt=0, description="of the planner")
         generator_layers: int = Field(1, gt=0, description="of the item generator")
@@ -127,11 +129,15 @@ class HiGR(SlateDecoder):
         "parallel": {"parallel": True},
         "prior": {"prior": True, "max_steps": 150},
         "pairs": catalogue_pairs.PRESET,
+        "orpo": {"alignment": "orpo"},
+        "dpo": {"alignment": "dpo"},
+        "simpo": {"alignment": "simpo"},
         "sampled": {"temperature": 1.0, "beam": 20},
         "large": {"width": 256, "layers": 5, "learning_rate": 7e-4},
     }
     BUDGETS: ClassVar = {
-        "smoke": {"max_steps": 20, "width": 32, "layers": 1, "batch_size": 16, "codes": 16, "tokenizer_steps": 60},
+        "smoke": {"max_steps": 20, "width": 32, "layers": 1, "batch_size": 16, "codes": 16, "tokenizer_steps": 60,
+                  "alignment_steps": 5},
         "paper": {"max_steps": 10_000, "width": 512, "layers": 7, "heads": 8, "batch_size": 256, "precision": "bf16",
                   "learning_rate": 3e-4, "warmup_steps": 500, "codes": 1024},
     }  # fmt: skip

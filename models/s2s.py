@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from . import catalogue_pairs
+from .alignment import AlignmentConfig
 from .base import ModelCard
 from .nn.beam_step import Cache, Stepper, joined, reorder, step
 from .nn.slate_denoiser import Condition
@@ -78,14 +79,14 @@ class S2S(SlateDecoder):
             "the prompt's encoder is the suite's frozen text encoder",
             "items have no free embeddings: most items of new slates occur in no train slate",
             "OneRec: dense feed-forward layers instead of a mixture of experts, the suite's tokenizers instead of "
-            "balanced k-means, no preference alignment",
+            "balanced k-means, preference alignment (alignment=dpo, off by default) without a reward model",
             "train slates are shuffled, and filled up with near items of their own items",
             "preset prior: the trie-factorised retrieval prior is added to the logits",
         ),
     )
 
-    class Config(DecoderConfig):
-        """See DecoderConfig."""
+    class Config(AlignmentConfig, DecoderConfig):
+        """See DecoderConfig and AlignmentConfig."""
 
         units: Literal["items", "sids"] = Field("items", description="what is emitted: items or their semantic ids")
         layers: int = Field(4, gt=0, description="decoder layers")
@@ -116,7 +117,8 @@ class S2S(SlateDecoder):
         "large": {"width": 256, "layers": 6, "learning_rate": 7e-4},
     }
     BUDGETS: ClassVar = {
-        "smoke": {"max_steps": 20, "width": 32, "layers": 1, "batch_size": 16, "codes": 16, "tokenizer_steps": 60},
+        "smoke": {"max_steps": 20, "width": 32, "layers": 1, "batch_size": 16, "codes": 16, "tokenizer_steps": 60,
+                  "alignment_steps": 5},
         "paper": {"max_steps": 10_000, "width": 512, "layers": 8, "heads": 8, "batch_size": 256, "precision": "bf16",
                   "learning_rate": 3e-4, "warmup_steps": 500, "codes": 1024},
     }  # fmt: skip
