@@ -246,7 +246,10 @@ def _plan(worker: Worker, cell: Cell, tell: Listener) -> Plan:
 
 def _unique(plans: Iterable[Plan]) -> list[Plan]:
     """Plans without those that ask for the same spec again (a deterministic model with another seed)."""
-    return list({plan.spec.hash: plan for plan in reversed(list(plans))}.values())[::-1]
+    first: dict[str, Plan] = {}
+    for plan in plans:
+        first.setdefault(plan.spec.hash, plan)
+    return list(first.values())
 
 
 def _floors(worker: Worker, plans: Sequence[Plan], tell: Listener) -> list[Plan]:
