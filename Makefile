@@ -46,8 +46,8 @@ perf: $(READY) ## speed suites; COMPARE=FILE against an earlier one, SLATEBENCH_
 	@PYTHONSAFEPATH=1 $(BIN)/pytest tests/benchmarks -o addopts="--import-mode=importlib -q" --benchmark-autosave \
 		--benchmark-storage=file://.benchmarks $(if $(COMPARE),--benchmark-compare=$(COMPARE)) $(ARGS)
 
-test: $(READY) ## the test suite
-	@PYTHONSAFEPATH=1 $(BIN)/pytest $(ARGS)
+test: $(READY) ## the test suite, a process per core
+	@PYTHONSAFEPATH=1 $(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 lint: $(READY) ## ruff and pyright
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python

@@ -69,6 +69,7 @@ def bench(
     budget: Budget = "standard",
     source: str = "auto",
     split_seed: int = 0,
+    train_share: float = 1.0,
     k: int | None = None,
     samples: int | None = None,
     encoder: str | None = None,
@@ -95,6 +96,7 @@ def bench(
         part: `test`, or `valid` while something is still being chosen.
         budget: `smoke`, `standard` or `paper`.
         source: `auto` (real data, else the synthetic twin), `real` or `synthetic`.
+        train_share: of the train slates, for learning from less; another fingerprint, another board.
         overrides: values of Config or Sampling fields of the models.
         runs: folder of the records (default: SLATEBENCH_RUNS or ./runs).
         rerun: fit and run again even where a finished record exists.
@@ -113,8 +115,9 @@ def bench(
     datasets = [datasets] if isinstance(datasets, str) else list(datasets)
     if not models or not datasets or not seeds:
         raise UsageError("name at least one model, one dataset and one seed")
-    common = {"part": part, "budget": budget, "source": source, "split_seed": split_seed, "k": k, "encoder": encoder,
-              "bertscore": bertscore, "timeout": timeout, "memory_gib": memory_gib}  # fmt: skip
+    common = {"part": part, "budget": budget, "source": source, "split_seed": split_seed, "train_share": train_share,
+              "k": k, "encoder": encoder, "bertscore": bertscore, "timeout": timeout,
+              "memory_gib": memory_gib}  # fmt: skip
     cells = [
         Cell(dataset=d, model=m, seed=s, samples=samples, overrides=overrides or {}, **common)
         for d, m, s in itertools.product(datasets, models, seeds)

@@ -20,6 +20,7 @@ from ..datasets.evaluation import EvaluationSpace, evaluation_embedding
 from ..datasets.features import Features, make_features
 from ..datasets.registry import find_dataset, load_found
 from ..datasets.schema import PartName, SlateDataset
+from ..datasets.text_encoder import unit_rows
 from ..leaderboards.schema import Budget, RunSpec, Versions
 from ..metrics.base import Truth, make_truth
 from ..metrics.bertscore import SlateBertScore
@@ -43,6 +44,7 @@ class Cell(BaseModel):
     budget: Budget = "standard"
     source: Literal["auto", "real", "synthetic"] = "auto"
     split_seed: int = 0
+    train_share: float = 1.0
     k: int | None = None
     samples: int | None = None
     encoder: str | None = None
@@ -83,7 +85,7 @@ def _bertscore(data: Data, model: str) -> SlateBertScore:
 @lru_cache(maxsize=8)
 def _truth(data: Data, part: PartName, keep: frozenset[str] | None) -> Truth:
     dataset = data.dataset
-    spaces = {"evaluation": data.space.vectors, "model": data.features.items()}
+    spaces = {"evaluation": data.space.vectors, "model": unit_rows(data.features.items())}
     truth_part = dataset.part(part)
     if keep is not None:
         truth_part = truth_part.only(keep)
@@ -92,14 +94,16 @@ def _truth(data: Data, part: PartName, keep: frozenset[str] | None) -> Truth:
 
 def load_data(cell: Cell) -> Data:
     """Dataset, features and evaluation space of a cell (kept for the next cells of this process)."""
-    return _load_data(cell.dataset, cell.source, cell.split_seed, cell.encoder)
+    return _load_data(cell.dataset, cell.source, cell.split_seed, cell.train_share, cell.encoder)
 
 
 @lru_cache(maxsize=2)
-def _load_data(name: str, source: Any, split_seed: int, encoder: str | None) -> Data:
+def _load_data(name: str, source: Any, split_seed: int, train_share: float, encoder: str | None) -> Data:
     found = find_dataset(name, source)
-    dataset = load_found(found, split_seed=split_seed)
-    return Data(dataset, make_features(dataset, encoder=encoder), evaluation_embedding(dataset), found.notice)
+    dataset = load_found(found, split_seed=split_seed, train_share=train_share)
+    thinned = f"learnt from {train_share:.3g} of the train slates ({len(dataset.train):,})" if train_share < 1 else None
+    notice = "; ".join(filter(None, [found.notice, thinned])) or None
+    return Data(dataset, make_features(dataset, encoder=encoder), evaluation_embedding(dataset), notice)
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,7 @@ def plan(cell: Cell) -> Plan:
         source=dataset.source,
         fingerprint=dataset.fingerprint,
         split_seed=cell.split_seed,
+        train_share=cell.train_share,
         part=cell.part,
         model=cell.model,
         config=config,

@@ -29,11 +29,12 @@ Verdict = Literal["held", "not held", "inconclusive", "not run"]
 
 @dataclass(frozen=True)
 class System:
-    """A system of an experiment: a model's address, values set by hand, and its text encoder."""
+    """A system of an experiment: a model's address, values set by hand, text encoder, share of the train slates."""
 
     model: str
     settings: dict[str, Any] = field(default_factory=dict)
     encoder: str | None = None
+    train_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -221,8 +222,8 @@ def _run_claim(
         for role, system in claim.systems.items():
             done = bench(
                 system.model, dataset, seeds=seeds, budget=budget, source=source, overrides=system.settings,
-                runs=folder, encoder=system.encoder, samples=claim.samples, latency=False, mlflow=mlflow,
-                listener=listener,
+                runs=folder, encoder=system.encoder, train_share=system.train_share,
+                samples=claim.samples, latency=False, mlflow=mlflow, listener=listener,
             )  # fmt: skip
             notices += [notice for notice in done.notices if notice not in notices]
             for run in done.runs:

@@ -68,6 +68,7 @@ def bench(
         Literal["auto", "real", "synthetic"] | None, typer.Option(help="auto (default): real data, else the twin.")
     ] = None,
     split_seed: Annotated[int, typer.Option(help="Another split: another fingerprint, another board.")] = 0,
+    train_share: Annotated[float, typer.Option(help="Share of the train slates; below 1 another board.")] = 1.0,
     k: Annotated[int | None, typer.Option("-k", help="Slots of a slate (default: the dataset's).")] = None,
     samples: Annotated[int | None, typer.Option(help="Samples per request of a stochastic model.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Text encoder: minilm or a sentence-transformers name.")] = None,
@@ -96,7 +97,8 @@ def bench(
         if not models or not dataset or shard != "1/1":
             wrong = "models" if not models else "--dataset" if not dataset else "--suite: --shard splits a suite"
             raise UsageError(f"missing {wrong}; e.g. bench bm25 --dataset bundle, or bench --suite card")
-        own = {"split_seed": split_seed, "k": k, "samples": samples, "encoder": encoder, "bertscore": bertscore}
+        own = {"split_seed": split_seed, "train_share": train_share, "k": k, "samples": samples, "encoder": encoder,
+               "bertscore": bertscore}  # fmt: skip
         chosen = {name: value for name, value in chosen.items() if value is not None}
         with screen:
             result = run_bench(
@@ -106,7 +108,8 @@ def bench(
     else:
         from .suite import bench_suite, parse_shard
 
-        apart = {"models": models, "--set": set_, "--split-seed": split_seed, "-k": k, "--samples": samples,
+        apart = {"models": models, "--set": set_, "--split-seed": split_seed, "-k": k,
+                 "--train-share": train_share != 1, "--samples": samples,
                  "--encoder": encoder, "--bertscore": bertscore}  # fmt: skip
         if given := [name for name, value in apart.items() if value]:
             raise UsageError(f"{given[0]} beside --suite: write it into a suite of your own (a TOML file)")

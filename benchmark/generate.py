@@ -155,7 +155,9 @@ def _newest(model: str, dataset: str, overrides: dict[str, Any], source: str, ru
         for run in list_runs(runs_folder(runs), twin)[0]:
             if run.record.state != "done" or run.spec.model != model or not (run.folder / "model").exists():
                 continue
-            if run.spec.versions.model != code_version(cls) or run.spec.split_seed or run.spec.encoder not in USUAL:
+            if run.spec.versions.model != code_version(cls) or run.spec.encoder not in USUAL:
+                continue
+            if run.spec.split_seed or run.spec.train_share < 1:
                 continue
             if source in ("real", "synthetic") and run.spec.source != source:
                 continue

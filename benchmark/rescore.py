@@ -40,7 +40,14 @@ def _rescore(run: Run, folder: Path, bertscore: str | None) -> Run:
     if run.record.state != "done":
         raise UsageError(f"{run.folder}: state {run.record.state}, nothing to score")
     source = "real" if spec.source == "real" else "auto"
-    cell = Cell(dataset=spec.dataset, model=spec.model, source=source, split_seed=spec.split_seed, encoder=spec.encoder)
+    cell = Cell(
+        dataset=spec.dataset,
+        model=spec.model,
+        source=source,
+        split_seed=spec.split_seed,
+        train_share=spec.train_share,
+        encoder=spec.encoder,
+    )
     data = load_data(cell)
     if data.dataset.fingerprint != spec.fingerprint:
         raise UsageError(

@@ -35,6 +35,8 @@ class Axes(BaseModel):
     part: Literal["test", "valid"] | None = None
     budget: Budget | None = None
     source: Literal["auto", "real", "synthetic"] | None = None
+    split_seed: int | None = None
+    train_share: float | None = None
     k: int | None = None
     samples: int | None = None
     encoder: str | None = None

@@ -8,6 +8,7 @@ data folder that holds the card's files (as in `SLATEBENCH_DATA`); synthetic loa
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import numpy as np
 import polars as pl
 
 from .card import DatasetCard
-from .errors import DataError
+from .errors import DataError, UsageError
 from .schema import CATALOG_SCHEMA, REFERENCE_SCHEMA, REQUEST_SCHEMA, Catalog, Part, PartName, SlateDataset
+from .split import hash_order
 
 Loader = Callable[[DatasetCard, Path | None, int], SlateDataset]
 
@@ -50,10 +52,8 @@ def build_dataset(card: DatasetCard, items: pl.DataFrame, slates: pl.DataFrame, 
     )
     _check_slates(rows, where)
 
-    counts = np.bincount(  # train slates per item, int64 [N]
-        rows.filter(part="train")["items"].explode(empty_as_null=False).to_numpy(), minlength=items.height
-    )
-    catalog = items.select(ITEM_COLUMNS).with_columns(train_count=pl.Series(counts, dtype=pl.Int64))
+    counts = _train_counts(rows.filter(part="train")["items"], items.height)
+    catalog = items.select(ITEM_COLUMNS).with_columns(train_count=counts)
     return SlateDataset(
         name=card.name,
         source=card.source,
@@ -65,6 +65,38 @@ def build_dataset(card: DatasetCard, items: pl.DataFrame, slates: pl.DataFrame, 
         slate_length=card.slate_length,
         split_seed=split_seed,
     )
+
+
+def with_train_share(dataset: SlateDataset, share: float) -> SlateDataset:
+    """The same catalogue, validation and test part, with about `share` of the train slates.
+
+    Whole groups are kept, in `hash_order`: a smaller share is part of every larger one.
+
+    Raises:
+        UsageError: a share that is not above 0 and at most 1.
+    """
+    if not 0 < share <= 1:
+        raise UsageError(f"train share {share:g}: choose more than 0 and at most 1")
+    if share == 1:
+        return dataset
+    requests = dataset.train.requests
+    sizes = requests["group"].value_counts().sort("group")
+    sizes = sizes[hash_order(sizes["group"].to_list(), dataset.split_seed)]
+    count = sizes["count"].to_numpy().astype(np.int64)
+    taken = sizes["group"].filter(pl.Series(np.cumsum(count) - count / 2 <= share * requests.height))
+    train = dataset.train.only(requests.filter(pl.col("group").is_in(taken.implode()))["request"])
+    if not len(train):
+        raise UsageError(f"train share {share:g}: no train slate of {dataset.name} is left, choose more")
+    items = dataset.catalog.items.with_columns(
+        train_count=_train_counts(train.references["items"], len(dataset.catalog))
+    )
+    return replace(dataset, train=train, catalog=Catalog(items))
+
+
+def _train_counts(slates: pl.Series, n_items: int) -> pl.Series:
+    """Train slates per item [N]."""
+    counts = np.bincount(slates.explode(empty_as_null=False).to_numpy(), minlength=n_items)
+    return pl.Series(counts, dtype=pl.Int64)
 
 
 def _part(name: PartName, rows: pl.DataFrame) -> Part:

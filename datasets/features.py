@@ -29,7 +29,8 @@ RECIPE = "1"  # raise it when the numbers change for another reason than the enc
 class Features:
     """Vectors that any model may use: numpy float32, read-only, computed when first asked for, cached on disk.
 
-    Pooled rows have unit length. Made by `make_features`, `load_features` or `features_for_catalog`.
+    Text vectors have unit length, and so have item vectors, except that Word2Vec's of new items are shorter: a guess
+    from their text. Made by `make_features`, `load_features` or `features_for_catalog`.
 
     Attributes:
         encoder: name of what made the item vectors, e.g. "minilm" or "word2vec".

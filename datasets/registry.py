@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import Literal
 
-from .build import Loader
+from .build import Loader, with_train_share
 from .card import DatasetCard, builtin_cards
 from .errors import DataError, UsageError, unknown_name
 from .finding import Found, find_files
@@ -91,7 +91,9 @@ def find_dataset(name: str, source: SourceChoice = "auto") -> Found:
         return Found(card.twin, None, f"NOT REAL DATA: '{card.twin}' stands in for '{name}': {error}")
 
 
-def load_dataset(name: str, *, source: SourceChoice = "auto", split_seed: int = 0) -> SlateDataset:
+def load_dataset(
+    name: str, *, source: SourceChoice = "auto", split_seed: int = 0, train_share: float = 1.0
+) -> SlateDataset:
     """Load a dataset and check it against its card.
 
     With source `auto`, a real dataset that can't be had is replaced by its synthetic twin, whose name and source the
@@ -101,15 +103,19 @@ def load_dataset(name: str, *, source: SourceChoice = "auto", split_seed: int = 
         UsageError: unknown name or source.
         DataError: the data can't be had, is damaged, or is not what its card says.
     """
-    return load_found(find_dataset(name, source), split_seed=split_seed)
+    return load_found(find_dataset(name, source), split_seed=split_seed, train_share=train_share)
 
 
-def load_found(found: Found, *, split_seed: int = 0) -> SlateDataset:
-    """Load what `find_dataset` has found."""
+def load_found(found: Found, *, split_seed: int = 0, train_share: float = 1.0) -> SlateDataset:
+    """Load what `find_dataset` has found; with a `train_share` below 1, only that share of the train slates.
+
+    Raises:
+        UsageError: a share that is not above 0 and at most 1.
+    """
     card = dataset_card(found.name)
     dataset = card_loader(card)(card, found.folder, split_seed)
     check_statistics(dataset)
-    return dataset
+    return with_train_share(dataset, train_share)
 
 
 def card_loader(card: DatasetCard) -> Loader:

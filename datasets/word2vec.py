@@ -11,7 +11,7 @@ import numpy as np
 
 from .text_encoder import unit_rows
 
-RECIPE = "word2vec-2"  # raise the number when the vectors change
+RECIPE = "word2vec-3"  # raise the number when the vectors change
 DIMS = 128
 WINDOW = 50  # wider than our slates: every pair of a slate is a context
 WORDS_TRAINED = 5_000_000  # epochs: as many as reach this, but from 5 to 50
@@ -27,7 +27,8 @@ def fit_word2vec(slates: list[list[int]], item_texts: np.ndarray) -> dict[str, n
         item_texts: text vectors [N, d_text].
 
     Returns:
-        "items": float32 [N, d], unit rows; "ridge": float32 [d_text + 1, d], last row the intercept.
+        "items": float32 [N, d], rows of length 1, of new items less; "ridge": float32 [d_text + 1, d], last row the
+        intercept.
     """
     from gensim.models import Word2Vec
 
@@ -57,8 +58,12 @@ def fit_word2vec(slates: list[list[int]], item_texts: np.ndarray) -> dict[str, n
 
 
 def predict_cold(ridge: np.ndarray, item_texts: np.ndarray) -> np.ndarray:
-    """Unit vectors [M, d] of items known only by their text vectors [M, d_text]."""
-    return unit_rows(item_texts @ ridge[:-1] + ridge[-1])
+    """Vectors [M, d] of items known only by their text vectors [M, d_text], of the length that the regression gives.
+
+    That is the expected unit vector: the less the text tells, the shorter. Put to length 1 such vectors attract every
+    regressed query and crowd the known items out (hubness).
+    """
+    return (item_texts @ ridge[:-1] + ridge[-1]).astype(np.float32)
 
 
 def _fit_ridge(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:

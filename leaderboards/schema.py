@@ -40,6 +40,7 @@ class RunSpec(_Strict):
     source: Literal["real", "synthetic"]
     fingerprint: str
     split_seed: int = 0
+    train_share: float = 1.0  # of the train slates
     part: Literal["test", "valid"] = "test"
     model: str  # address with presets, e.g. "dmsg:prior"; "ceiling:<name>" for a ceiling
     config: dict[str, Any]

@@ -209,7 +209,8 @@ class DMSG(SlateModel):
         self.catalog, self.features = catalog, features
         device = pick_device(self.config)
         self.latents = torch.tensor(self.space(features.items()), device=device)  # [N, d]
-        self.directions = torch.nn.functional.normalize(self.latents, dim=-1)
+        lengths = torch.tensor(features.items(), device=device).norm(dim=-1, keepdim=True)  # 1, if not a guess
+        self.directions = torch.nn.functional.normalize(self.latents, dim=-1) * lengths
         self.prompt2vec.catalog, self.prompt2vec.features = catalog, features
         self._prior: RetrievalPrior | None = None  # made when first asked for, as the index
         self._index: Any = None

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slatebench.datasets.build import build_dataset, into_lists
-from slatebench.datasets.errors import DataError
+from slatebench.datasets.build import build_dataset, into_lists, with_train_share
+from slatebench.datasets.errors import DataError, UsageError
+from slatebench.datasets.registry import load_dataset
 from slatebench.datasets.split import connected_groups, grouped_split, hash_order
 
 ITEMS = pl.DataFrame(
@@ -140,3 +141,24 @@ def test_hash_order_is_that_of_sha256():
     keys = ["x", "y", "z", "é"]
     want = sorted(keys, key=lambda key: hashlib.sha256(f"7|{key}".encode()).hexdigest())
     assert [keys[i] for i in hash_order(keys, 7)] == want
+
+
+def test_a_train_share_keeps_whole_groups_and_what_is_evaluated():
+    whole = load_dataset("bundle-synthetic")
+    quarter, half = (with_train_share(whole, share) for share in (0.25, 0.5))
+    assert with_train_share(whole, 1) is whole
+    for part, share in ((quarter, 0.25), (half, 0.5)):
+        assert abs(len(part.train) / len(whole.train) - share) < 0.01
+        kept = part.train.requests
+        assert whole.train.requests.filter(pl.col("group").is_in(kept["group"].implode())).height == kept.height
+        counted = part.train.references["items"].explode().value_counts().rows()
+        assert {i: n for i, n in enumerate(part.catalog.train_count.tolist()) if n} == dict(counted)
+        assert part.test.references.equals(whole.test.references)
+    assert set(quarter.train.requests["request"]) < set(half.train.requests["request"])
+    assert len({quarter.fingerprint, half.fingerprint, whole.fingerprint}) == 3
+
+
+@pytest.mark.parametrize("share", [0, -1, 1.5, float("nan")])
+def test_an_impossible_train_share_is_one_clear_line(share):
+    with pytest.raises(UsageError, match="choose more than 0 and at most 1"):
+        load_dataset("bundle-synthetic", train_share=share)
