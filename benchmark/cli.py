@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..datasets.errors import SlateBenchError, UsageError
+from . import cli_report as cli_report  # adds `leaderboard html`
 from .cli_data import datasets_app
 from .cli_leaderboard import leaderboard_app
 from .cli_measure import add_commands
