@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .latency import latency as latency
     from .rescore import rescore as rescore
     from .show import leaderboard as leaderboard
+    from .sweep import sweep as sweep
 
 _WHERE = {
     "bench": "bench",
@@ -32,6 +33,7 @@ _WHERE = {
     "latency": "latency",
     "rescore": "rescore",
     "leaderboard": "show",
+    "sweep": "sweep",
 }
 
 

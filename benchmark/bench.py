@@ -11,15 +11,15 @@ from typing import Any
 import polars as pl
 
 from ..datasets.errors import DataError, SlateBenchError, UsageError
+from ..leaderboards.board import FLOORS
 from ..leaderboards.records import Run, find_run, read_run, run_folder, runs_folder
 from ..leaderboards.schema import Budget, RunSpec
+from ..leaderboards.sweeps import tuned as tuned_settings
 from .budgets import MEASURING
 from .cell import Cell, Plan
 from .machine import threads
 from .run import base_record
 from .worker import Outcome, Worker
-
-FLOORS = ("random", "popularity")
 
 Listener = Callable[[str, "Cell", dict[str, Any]], None]  # listener(event, cell, details)
 
@@ -71,9 +71,11 @@ def bench(
     k: int | None = None,
     samples: int | None = None,
     encoder: str | None = None,
+    item_vectors: str | None = None,
     bertscore: str | None = None,
     overrides: dict[str, Any] | None = None,
     runs: Path | str | None = None,
+    tuned: bool = False,
     rerun: bool = False,
     timeout: float | None = None,
     memory_gib: float | None = None,
@@ -94,8 +96,11 @@ def bench(
         budget: `smoke`, `standard` or `paper`.
         source: `auto` (real data, else the synthetic twin), `real` or `synthetic`.
         train_share: of the train slates, for learning from less; another fingerprint, another board.
+        encoder: of prompts and item texts: `minilm`, `lsa` or a sentence-transformers name.
+        item_vectors: what makes the item vectors: `word2vec` or an encoder (default: as the dataset's card says).
         overrides: values of Config or Sampling fields of the models.
         runs: folder of the records (default: SLATEBENCH_RUNS or ./runs).
+        tuned: with the settings that `sweep` found for each model; `overrides` hold above them.
         rerun: fit and run again even where a finished record exists.
         timeout: seconds after which a cell is stopped (default by budget).
         memory_gib: memory above which a cell is stopped.
@@ -116,7 +121,8 @@ def bench(
             raise UsageError(f"{name}={value:g}: choose more than 0")
     folder = runs_folder(runs).resolve()
     common = {"part": part, "budget": budget, "source": source, "split_seed": split_seed,
-              "train_share": train_share, "k": k, "encoder": encoder, "bertscore": bertscore}  # fmt: skip
+              "train_share": train_share, "k": k, "encoder": encoder, "item_vectors": item_vectors,
+              "bertscore": bertscore}  # fmt: skip
     tell = listener or (lambda event, cell, details: None)
     worker = Worker(threads(), memory_gib, debug)
     result = BenchResult([])
@@ -127,6 +133,8 @@ def bench(
             Cell(dataset=d, model=m, seed=s, samples=samples, overrides=overrides or {}, **common)
             for d, m, s in itertools.product(datasets, models, seeds)
         ]
+        if tuned:
+            asked = _tuned(worker, asked, folder, tell)
         plans = _unique(_plan(worker, cell, tell) for cell in asked)
         for plan in plans:
             if plan.notice and plan.notice not in result.notices:
@@ -170,6 +178,20 @@ def _plan(worker: Worker, cell: Cell, tell: Listener) -> Plan:
     return Plan(
         cell, RunSpec(**event["spec"]), event["notice"], event["origin"], event["skip"], tuple(event["ceilings"])
     )
+
+
+def _tuned(worker: Worker, cells: list[Cell], runs: Path, tell: Listener) -> list[Cell]:
+    """The cells with what `sweep` found for their models."""
+    found, trials = [], {}
+    for cell in cells:
+        spec = _plan(worker, cell, tell).spec
+        settings = tuned_settings(runs, spec.dataset, cell.model, cell.budget, spec.fingerprint)
+        found.append(cell.model_copy(update={"overrides": settings.overrides | settings.settings | cell.overrides}))
+        trials[cell.model] = settings.trials
+    if len(set(trials.values())) > 1:
+        unequal = ", ".join(f"{model} {n}" for model, n in trials.items())
+        tell("notice", cells[0], {"text": f"tuned with unequal numbers of trials: {unequal}"})
+    return found
 
 
 def _unique(plans: Iterable[Plan]) -> list[Plan]:

@@ -15,6 +15,7 @@ from .cli_data import datasets_app
 from .cli_leaderboard import leaderboard_app
 from .cli_measure import add_commands
 from .cli_models import models_app
+from .cli_sweep import sweep
 from .cli_tokenizers import tokenizers_app
 from .options import (
     BudgetOption,
@@ -43,6 +44,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(tokenizers_app, name="tokenizers")
 app.add_typer(leaderboard_app, name="leaderboard")
 add_commands(app)
+app.command(epilog="Example: slatebench sweep dmsg --dataset bundle --trials 30")(sweep)
 
 
 @app.command(
@@ -60,9 +62,16 @@ def bench(
     train_share: Annotated[float, typer.Option(help="Share of the train slates; below 1 another board.")] = 1.0,
     k: Annotated[int | None, typer.Option("-k", help="Slots of a slate (default: the dataset's).")] = None,
     samples: Annotated[int | None, typer.Option(help="Samples per request of a stochastic model.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Text encoder: minilm or a sentence-transformers name.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Text encoder: minilm, lsa or a sentence-transformers name.")
+    ] = None,
+    item_vectors: Annotated[
+        str | None, typer.Option(help="What makes item vectors: word2vec or an encoder (default: as the card says).")
+    ] = None,
     bertscore: Annotated[str | None, typer.Option(help="BERTScore's model or model@layer (default: minilm).")] = None,
     set_: SetOption = None,
+    allow_collapse: Annotated[bool, typer.Option("--allow-collapse", help="Go on with a collapsed codebook.")] = False,
+    tuned: Annotated[bool, typer.Option(help="With the settings that `slatebench sweep` found.")] = False,
     rerun: Annotated[bool, typer.Option(help="Run again even where a finished record exists.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which a cell is stopped.")] = None,
     memory: Annotated[float | None, typer.Option(help="GiB of memory above which a cell is stopped.")] = None,
@@ -89,9 +98,11 @@ def bench(
             k=k,
             samples=samples,
             encoder=encoder,
+            item_vectors=item_vectors,
             bertscore=bertscore,
-            overrides=parse_set(set_),
+            overrides=parse_set(set_) | ({"allow_collapse": True} if allow_collapse else {}),
             runs=runs,
+            tuned=tuned,
             rerun=rerun,
             timeout=timeout,
             memory_gib=memory,

@@ -1,4 +1,4 @@
-"""What s2s and higr share: settings, the loss over train slates, fitting, the frame of generating, saving.
+"""What s2s, higr and maskgr share: settings, the loss over train slates, fitting, the frame of generating, saving.
 
 A slate is a sequence of items, an item a tuple of units (its semantic id, or the item itself). The loss is next-unit
 cross entropy with the units before it given, a softmax over the units that exist in the trie; with `prior`, the
@@ -69,16 +69,21 @@ class DecoderConfig(TrainingConfig, TokenizerConfig):
         return self
 
 
-class DecoderSampling(Settings):
-    """How slates are decoded."""
+class SlateSampling(Settings):
+    """How slates are decoded; the same names in all decoders."""
 
-    beam: int = Field(10, gt=0, description="beams: inside an item, or of whole slates where the search is slate")
     temperature: float = Field(
         0.0, ge=0, description="of the draw among a slot's candidates (the beam's); 0 = the best"
     )
     top_p: float = Field(1.0, gt=0, le=1, description="share of the candidates' probability that is drawn from")
     bm25_weight: float = Field(0.0, ge=0, description="of BM25 (over its largest) beside the cosine, in the prior")
     order: Literal["slot", "confidence", "prompt"] = Field("slot", description="of the emitted slate")
+
+
+class DecoderSampling(SlateSampling):
+    """With beams."""
+
+    beam: int = Field(10, gt=0, description="beams: inside an item, or of whole slates where the search is slate")
 
     @model_validator(mode="after")
     def _draws_need_candidates(self) -> Self:
@@ -243,7 +248,7 @@ class Decoded:
 
 
 class SlateDecoder(SlateModel):
-    """Base of s2s and higr. A subclass says `_new_network` and `_decode`."""
+    """Base of s2s, higr and maskgr. A subclass says `_new_network` and `_decode`."""
 
     seeded_fit = True
     Config: ClassVar[type[Settings]] = DecoderConfig
@@ -267,8 +272,20 @@ class SlateDecoder(SlateModel):
             used: places that may not be emitted [R, m], -1 = none.
             prior: of the rows.
             s: Sampling.
-            uniform: random numbers of each row and slot [R, k].
+            uniform: random numbers of each row [R, *_draws].
         """
+
+    def _new_task(self, data: TrainData) -> DecodingTask:
+        """What is trained: `self.network` with its loss over `data`."""
+        return DecodingTask(self.network, self.config, data, self.ids)
+
+    def _draws(self, k: int, s: Any) -> tuple[int, ...]:
+        """Shape of the random numbers that a row draws from: one for each slot."""
+        return (k,)
+
+    def _row_size(self, k: int, s: Any) -> int:
+        """Numbers that one row of decoding holds at once."""
+        return 4 * s.beam * max(256, self.ids.trie.widest)
 
     def _item_units(self) -> bool:
         """Are items their own units, without semantic ids?"""
@@ -288,7 +305,7 @@ class SlateDecoder(SlateModel):
             health, self.ids = found.health, IdCatalogue.of(found, data.catalog, data.features, device)
         with seeded(seed, "init"):
             self.network = self._new_network()
-        task, checkpoint = DecodingTask(self.network, c, data, self.ids), checkpoint_file(self, data, seed)
+        task, checkpoint = self._new_task(data), checkpoint_file(self, data, seed)
         valid = evaluate and (lambda: evaluate(self.generate(data.valid_requests, data.slate_length)))
         report = fit_network(
             task, data.slates.height, c, seed=seed_of(seed, "train"), evaluate=valid, progress=progress,
@@ -309,7 +326,7 @@ class SlateDecoder(SlateModel):
         items = np.full((P, drawn, k), EMPTY, dtype=np.int64)
         scores = np.zeros(items.shape)
         health: dict[str, np.ndarray] = {}
-        step = max(1, min(256, BLOCK // (4 * drawn * s.beam * self._widest())))
+        step = max(1, min(256, BLOCK // (drawn * self._row_size(k, s))))
         for start in range(0, P, step):
             block = slice(start, min(P, start + step))
             part = requests[block]
@@ -328,10 +345,6 @@ class SlateDecoder(SlateModel):
         times = samples // drawn
         return Slates(np.repeat(items, times, axis=1), {n: np.repeat(v, times, axis=1) for n, v in health.items()})
 
-    def _widest(self) -> int:
-        """Numbers that one beam of one row needs."""
-        return max(256, int(max((first[1:] - first[:-1]).max() for first in self.ids.trie.first)))
-
     def _decode_part(self, requests: pl.DataFrame, k: int, samples: int, seed: int, s: Any) -> Decoded:
         c, device, P = self.config, self.ids.device, requests.height
         prompts = requests["prompt"].to_list()
@@ -343,10 +356,11 @@ class SlateDecoder(SlateModel):
         prior = None
         if c.prior:
             prior = self.ids.prior(requests, c.gamma, s.bm25_weight, self.network.prior_scales()).take(rows)
-        uniform = torch.zeros(len(rows), k)
+        shape = self._draws(k, s)
+        uniform = torch.zeros(()).expand(len(rows), *shape)
         if s.temperature > 0:
             pairs = [(request, m) for request in requests["request"] for m in range(samples)]
-            uniform = torch.tensor(np.stack([noise(seed, r, m).random(k) for r, m in pairs])) if pairs else uniform
+            uniform = torch.tensor(np.stack([noise(seed, r, m).random(shape) for r, m in pairs])) if pairs else uniform
         used = self.ids.seed_places(requests, samples)
         return self._decode(context, keys, rows, k, used, prior, s, uniform.to(device))
 
