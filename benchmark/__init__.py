@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .report import report as report
     from .rescore import rescore as rescore
     from .show import leaderboard as leaderboard
+    from .sweep import sweep as sweep
 
 _WHERE = {
     "bench": "bench",
@@ -34,6 +35,7 @@ _WHERE = {
     "report": "report",
     "rescore": "rescore",
     "leaderboard": "show",
+    "sweep": "sweep",
 }
 
 

@@ -262,8 +262,9 @@ def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
 def _settings(run: Run) -> dict[str, object]:
     """What makes a system another one; floors and ceilings look at no text."""
     spec = run.spec
-    encoder = None if spec.model in FLOORS or spec.model.startswith(CEILING) else spec.encoder
-    return {**spec.config, **spec.sampling, "samples": spec.samples, "encoder": encoder}
+    blind = spec.model in FLOORS or spec.model.startswith(CEILING)
+    features = {} if blind else {"encoder": spec.encoder, "item_vectors": spec.item_vectors}
+    return {**spec.config, **spec.sampling, "samples": spec.samples, **features}
 
 
 KEY_NAMES = ("dataset", "fingerprint", "part", "k", "budget", "metric version", "evaluation embedding",

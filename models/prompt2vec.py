@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import polars as pl
@@ -38,6 +38,8 @@ class Prompt2Vec(SlateModel):
             "residual", description="predict centre minus prompt vector, or the centre itself"
         )
         alpha: float = Field(3.0, gt=0, description="ridge penalty")
+
+    SPACE: ClassVar = {"alpha": (0.1, 100.0, "log"), "target": ["residual", "direct"]}
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
             progress: Progress = no_progress) -> FitReport:  # fmt: skip
