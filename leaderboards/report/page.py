@@ -26,7 +26,12 @@ from . import cards, charts, table
 from .explorer import explorer
 
 HERE = Path(__file__).parent
-ELSEWHERE = ("failed: ", "not comparable: ", "NOTE: ")  # lines of the caption that stand elsewhere on the page
+ELSEWHERE = (
+    "[95 % interval",
+    "failed: ",
+    "not comparable: ",
+    "NOTE: ",
+)  # lines of the caption that stand elsewhere on the page
 
 
 @dataclass(frozen=True)
