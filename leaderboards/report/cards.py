@@ -132,12 +132,15 @@ def versions(board: Board) -> list[tuple[str, str]]:
         ("metrics", first.versions.metrics),
         ("evaluation embedding", first.versions.evaluation),
         ("features", several([run.spec.versions.features for run in runs])),
-        ("BERTScore", several([run.record.bertscore and f"{run.record.bertscore['model']} layer "
-                               f"{run.record.bertscore['layer']}, {run.record.bertscore.get('library', '')}"
-                               for run in runs])),
+        ("BERTScore", several([_bertscore(run) for run in runs])),
         ("commit", several([run.record.commit for run in runs])),
         ("runs", f"{len(runs)}, made {dates[0]} to {dates[-1]}" if dates else str(len(runs))),
     ]  # fmt: skip
+
+
+def _bertscore(run: Run) -> str | None:
+    found = run.record.bertscore
+    return f"{found['model']} layer {found['layer']}, {found.get('library', '')}" if found else None
 
 
 # --- data ------------------------------------------------------------------------------------------------

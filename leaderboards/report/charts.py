@@ -131,7 +131,7 @@ def _scatter(board: Board, rows: list[dict[str, Any]], x: alt.X, y: str, extra: 
         tooltip=["system:N", alt.Tooltip("y:Q", title=title, format=".4f"),
                  alt.Tooltip("x:Q", title=str(x.title), format=".4~g")],  # type: ignore[attr-defined]
     )  # fmt: skip
-    return spec_of(alt.layer(*extra, bars, points).properties(height=340))
+    return spec_of(alt.layer(*extra, bars, points).properties(height=250))
 
 
 def _points(board: Board, x_of: Any) -> list[dict[str, Any]]:
@@ -284,7 +284,7 @@ def _lines(board: Board, rows: list[dict[str, Any]], x: str, x_title: str, y_tit
         shape=alt.Shape("system:N", scale=shape, legend=LEGEND),
         tooltip=["system:N", f"{x}:Q", alt.Tooltip("y:Q", title=y_title, format=".4f")],
     )
-    return spec_of(alt.layer(line, marks).properties(height=300))
+    return spec_of(alt.layer(line, marks).properties(height=220))
 
 
 # --- by domain -----------------------------------------------------------------------------------------------
@@ -370,7 +370,7 @@ def loss_curves(board: Board) -> list[Figure]:
             color=alt.Color("seed:N", legend=LEGEND, scale=alt.Scale(range=list(COLOURS))),
             strokeDash=alt.StrokeDash("seed:N", legend=LEGEND),
             tooltip=["seed:N", "step:Q", alt.Tooltip("y:Q", title="loss", format=".4~g")],
-        ).properties(height=200)  # fmt: skip
+        ).properties(height=150)  # fmt: skip
         ends = [[f"seed {seed}", str(c[-1][0]), c[0][1], c[-1][1]] for seed, c in curves.items() if c]
         head = ["seed", "last step", "first loss", "last loss"]
         figures.append(Figure(f"loss-{i}", f"Training loss of {system.label}", "", spec_of(chart),

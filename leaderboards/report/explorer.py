@@ -66,7 +66,7 @@ def _payload(board: Board, dataset: SlateDataset | None, requests: pl.DataFrame,
     ids = used.drop_nulls().value_counts(sort=True, name="n").sort(["n", "items"], descending=[True, False])["items"]
     place = pl.DataFrame({"items": ids, "place": pl.arange(len(ids), eager=True)})
     title_of: dict[str, str] = dict(zip(dataset.catalog.ids, dataset.catalog.titles, strict=True)) if dataset else {}
-    titles = [_short(title_of.get(item, item)) for item in ids.to_list()]
+    titles = [_short(title_of.get(item, str(item))) for item in ids.to_list()]
     cutoffs = systems[0].runs[0].spec.cutoffs
     leader = headline(cutoffs)
     exact = leader.replace("_sim", "")

@@ -78,7 +78,7 @@
     return {
       background: "transparent",
       font,
-      autosize: { type: "fit", contains: "padding" },
+      autosize: { type: "fit-x", contains: "padding" },
       view: { stroke: "transparent" },
       axis: { labelColor: soft, titleColor: soft, gridColor: line, domainColor: soft, tickColor: soft, labelOverlap: "greedy", labelSeparation: 6,
               labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },

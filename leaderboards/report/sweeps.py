@@ -73,6 +73,6 @@ def _plot(trials: pl.DataFrame, setting: str, leader: str) -> Figure:
         f"{short_name(leader)} against {setting}",
         "A point per trial of a sweep, on validation requests; large: the winner, or the Pareto front of several "
         "objectives. Trials may differ in other settings too.",
-        spec_of(alt.layer(bars, points).properties(height=280)),
+        spec_of(alt.layer(bars, points).properties(height=220)),
         plain_rows(["study", setting, y_title, "low", "high", "best"], table),
     )
