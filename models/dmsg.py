@@ -323,9 +323,9 @@ class DMSG(SlateModel):
         tokens, mask, pooled = (
             x.to(device) for x in prompt_condition(self.features, prompts, self.config.prompt_tokens)
         )
-        seed_latents, seed_mask = seed_condition(seeds, self.latents * self.offset_scale)
+        seed_latents, seed_mask = seed_condition(seeds, self.latents)
         keep = torch.ones(len(prompts), dtype=torch.bool, device=device)
-        parts = (tokens, mask, pooled, seed_latents, seed_mask, keep)
+        parts = (tokens, mask, pooled, seed_latents * self.offset_scale, seed_mask, keep)
         if unconditional:
             parts = tuple(torch.cat([x, torch.zeros_like(x[:1])]) for x in parts)
         return Condition(*parts)
