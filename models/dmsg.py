@@ -17,12 +17,14 @@ import polars as pl
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
+from torch.nn.functional import cosine_similarity, normalize
 
 from ..datasets.features import Features
 from ..datasets.schema import Catalog, Slates, TrainData
 from .base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress, noise
 from .consensus import consensus
 from .diffusion import gaussian
+from .joint_latents import JointLatents, JointTask
 from .nn.slate_denoiser import Condition, SlateDenoiser
 from .ordering import Order, by_cosine, by_score
 from .overlap import TrainSlates
@@ -82,7 +84,7 @@ class DMSG(SlateModel):
             "cosine of prompt and item text",
             "the figure's GroupNorm is taken within each slot, so that slates may be longer than those trained on; its "
             "in- and out-projections are single linear layers, as in the U-Net block they come from",
-            "latents are a PCA of the frozen item vectors on one global scale",
+            "latents are a PCA of the frozen item vectors on one global scale; latents=joint trains them too",
             "preset residual: diffuses the offset from a cross-fitted Prompt2Vec centre; preset prior: adds a "
             "retrieval prior to the rounding",
             "preset consensus: residual, but 32 slates are sampled and the one emitted is what gains most with all of "
@@ -104,6 +106,7 @@ class DMSG(SlateModel):
         seed_rate: float = Field(0.1, ge=0, le=1, description="share of train slates with some items as seed items")
         slots: int = Field(4, gt=0, description="slots of a train slate; slates of any length can be sampled")
         latent_dim: int = Field(128, gt=0, description="principal components of the item vectors")
+        latents: Literal["fixed", "joint"] = Field("fixed", description="of the items: kept, or trained as well")
         schedule: gaussian.ScheduleName = Field("cosine", description="of noise, at zero terminal SNR")
         target: Literal["v", "x0"] = Field("v", description="what the network predicts")
         centre: Literal["none", "prompt2vec"] = Field("none", description="what is taken off the latents")
@@ -141,6 +144,10 @@ class DMSG(SlateModel):
                 raise ValueError("votes > 1 take their own way to items: leave rounding=greedy and search=exact")
             return self
 
+    SPACE: ClassVar = {
+        "steps": [2, 3, 5, 10, 20, 50], "guidance": (1.0, 5.0, 0.25), "eta": (0.0, 1.0, 0.1),
+        "learning_rate": (5e-4, 5e-3, "log"), "dropout": (0.0, 0.3, 0.05), "latent_dim": [64, 128, 256],
+    }  # fmt: skip
     PRESETS: ClassVar = {
         "residual": {"centre": "prompt2vec", "guidance": 1.0},
         "prior": {"prior_weight": 1.0, "order": "confidence"},
@@ -176,7 +183,7 @@ class DMSG(SlateModel):
         self.prompt2vec = Prompt2Vec()
         self.prompt2vec.fit(data)
         self.train_ids = self._train_ids(data)
-        self.offset_scale = 1.0
+        self.offset_scale, self.joint = 1.0, None
         self._enter(data.catalog, data.features)
         centres = np.zeros((1, self.space.basis.shape[1]), np.float32)
         latents = self.latents.cpu()
@@ -190,18 +197,33 @@ class DMSG(SlateModel):
             task = self.Task(
                 self.network, c, data, latents * self.offset_scale, torch.tensor(centres) * self.offset_scale
             )
+        joint = JointTask(task) if c.latents == "joint" else None
+
+        def take_over() -> None:
+            if joint is not None:
+                self.joint = joint.learned(data.catalog.ids, self.offset_scale)
+                self._place_items()
+
+        def check() -> float:
+            assert evaluate is not None
+            take_over()
+            return evaluate(self.generate(data.valid_requests, data.slate_length))
+
         report = fit_network(
-            task,
+            joint or task,
             data.slates.height,
             c,
             seed=seed_of(seed, "train"),
-            evaluate=evaluate and (lambda: evaluate(self.generate(data.valid_requests, data.slate_length))),
+            evaluate=evaluate and check,
             progress=progress,
             checkpoint=checkpoint_file(self, data, seed),
         )
         self.network.to(pick_device(c))
+        take_over()
         kept = float(((items - self.space.mean) @ self.space.basis).var(axis=0).sum() / items.var(axis=0).sum())
         report.health["latent_variance_kept"] = kept
+        if self.joint is not None:  # 1: nothing moved
+            report.health["joint_latents_cosine"] = float(cosine_similarity(self.latents.cpu(), latents).mean())
         return report
 
     def _new_network(self, text_dim: int) -> SlateDenoiser:
@@ -220,17 +242,23 @@ class DMSG(SlateModel):
     def _enter(self, catalog: Catalog, features: Features) -> None:
         """Everything that hangs on the catalogue."""
         self.catalog, self.features = catalog, features
-        device = pick_device(self.config)
-        self.latents = torch.tensor(self.space(features.items()), device=device)  # [N, d]
-        lengths = torch.tensor(features.items(), device=device).norm(dim=-1, keepdim=True)  # 1, if not a guess
-        self.directions = torch.nn.functional.normalize(self.latents, dim=-1) * lengths
+        self._place_items()
         self.prompt2vec.catalog, self.prompt2vec.features = catalog, features
-        self._prior: RetrievalPrior | None = None  # made when first asked for, as the index
-        self._index: Any = None
+        self._prior: RetrievalPrior | None = None  # made when first asked for
         self._compiled: Any = None
         ids, lengths = self.train_ids
         index = catalog.index
         self.train_slates = TrainSlates(np.array([index.get(i, -1) for i in ids]), lengths, len(catalog))
+
+    def _place_items(self) -> None:
+        """Latents of the catalogue's items [N, d]."""
+        latents = self.space(self.features.items())
+        if self.joint is not None:
+            latents = self.joint(self.catalog.ids, latents)
+        self.latents = torch.tensor(latents, device=(device := pick_device(self.config)))
+        lengths = torch.tensor(self.features.items(), device=device).norm(dim=-1, keepdim=True)  # 1, if not a guess
+        self.directions = normalize(self.latents, dim=-1) * lengths
+        self._index: Any = None  # made when first asked for
 
     @staticmethod
     def _train_ids(data: TrainData) -> tuple[list[str], np.ndarray]:
@@ -360,13 +388,14 @@ class DMSG(SlateModel):
         """One evaluation per step; guidance evaluates two rows at once."""
         s = self._asked(sampling)
         parameters = sum(p.numel() for p in self.network.parameters())
+        parameters += 0 if self.joint is None else self.joint.rows.size
         rows = s.votes * (1 if s.guidance == 1 else 2)
         return {"parameters": parameters, "nfe": s.steps, "rows_per_evaluation": rows}
 
     def with_catalog(self, catalog: Catalog, features: Features) -> Self:
         """The same network over other items: they only need vectors of the same encoder."""
         other = self._over(catalog, features)
-        for name in ("space", "network", "train_ids", "offset_scale"):
+        for name in ("space", "network", "train_ids", "offset_scale", "joint"):
             setattr(other, name, getattr(self, name))
         other.prompt2vec = self.prompt2vec.with_catalog(catalog, features)
         other._enter(catalog, features)
@@ -385,6 +414,7 @@ class DMSG(SlateModel):
             "scales": np.array([self.space.scale, self.offset_scale]),
             "train.ids": np.frombuffer("\n".join(ids).encode(), dtype=np.uint8),
             "train.lengths": lengths,
+            **(self.joint.arrays() if self.joint else {}),
         }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
@@ -396,6 +426,7 @@ class DMSG(SlateModel):
         self.prompt2vec.restore(
             {n.removeprefix("prompt2vec."): a for n, a in arrays.items() if n.startswith("prompt2vec.")}
         )
+        self.joint = JointLatents.of_arrays(arrays)
         self._enter(self.catalog, self.features)
         state = {n.removeprefix("network."): torch.tensor(a) for n, a in arrays.items() if n.startswith("network.")}
         self.network = self._new_network(state["tokens.weight"].shape[1])

@@ -51,6 +51,7 @@ class Prompt2Vec(SlateModel):
         )
 
     PRESETS: ClassVar = {"prior": {"prior_weight": 0.3}}
+    SPACE: ClassVar = {"alpha": (0.1, 100.0, "log"), "target": ["residual", "direct"]}
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
             progress: Progress = no_progress) -> FitReport:  # fmt: skip
