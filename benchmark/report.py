@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..datasets.errors import SlateBenchError, UsageError
@@ -76,5 +77,5 @@ def _claims(dataset: str, folder: Path) -> Claims | None:
     results = [result for result in read_results(folder) if result.dataset == dataset and result.claim in of]
     if not results:
         return None
-    rows = [claim_cells(of[result.claim], result) for result in results]
+    rows: list[Sequence[str]] = [claim_cells(of[result.claim], result) for result in results]
     return Claims(INTRODUCTION, HEAD, rows, HEAD.index("verdict"))
