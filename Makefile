@@ -14,7 +14,7 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN   := PYTHONSAFEPATH=1 $(BIN)/slatebench
 
-.PHONY: help setup bench sweep leaderboard ui latency perf docs test lint clean
+.PHONY: help setup bench sweep leaderboard report ui latency perf docs test lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -39,6 +39,9 @@ sweep: $(READY) ## search MODEL's settings on one fit (TRIALS=30); the winner is
 
 leaderboard: $(READY) ## the board of DATASET
 	@$(RUN) leaderboard show --dataset $(DATASET) $(if $(BUDGET),--budget $(BUDGET)) $(ARGS)
+
+report: $(READY) ## the board of DATASET as one offline HTML file (OUT=FILE)
+	@$(RUN) leaderboard html --dataset $(DATASET) $(if $(OUT),--out $(OUT)) $(if $(BUDGET),--budget $(BUDGET)) $(ARGS)
 
 ui: $(READY) ## the MLflow page over all runs
 	@$(RUN) ui $(ARGS)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .gate import gate as gate
     from .generate import generate as generate
     from .latency import latency as latency
+    from .report import report as report
     from .rescore import rescore as rescore
     from .show import leaderboard as leaderboard
     from .sweep import sweep as sweep
@@ -31,6 +32,7 @@ _WHERE = {
     "run_claims": "claims",
     "generate": "generate",
     "latency": "latency",
+    "report": "report",
     "rescore": "rescore",
     "leaderboard": "show",
     "sweep": "sweep",

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -52,6 +52,8 @@ class Cell(BaseModel):
     item_vectors: str | None = None
     bertscore: str | None = None
     overrides: dict[str, Any] = {}
+    timeout: float | None = None  # seconds after which the cell is stopped; None: by budget
+    memory_gib: float | None = None  # memory above which it is stopped
 
     @property
     def label(self) -> str:
@@ -119,6 +121,7 @@ class Plan:
     origin: dict[str, str]
     skip: str | None = None
     ceilings: tuple[str, ...] = ()  # of the dataset
+    fit: str | None = None  # where its fitted model is kept, under the runs folder; plans may share one
 
     @property
     def label(self) -> str:
@@ -194,7 +197,10 @@ def plan(cell: Cell) -> Plan:
             evaluation=data.space.version,
         ),
     )
-    return Plan(cell, spec, data.notice, origin, skip, tuple(ceiling_names(dataset.card)))
+    planned = Plan(cell, spec, data.notice, origin, skip, tuple(ceiling_names(dataset.card)))
+    if cell.model.split(":")[0] == CEILING:
+        return planned
+    return replace(planned, fit=fit_folder(Path(), planned).as_posix())
 
 
 def code_version(cls: type[SlateModel]) -> str:

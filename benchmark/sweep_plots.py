@@ -41,11 +41,16 @@ def draw(study: optuna.Study, spec: StudySpec, folder: Path) -> list[Path]:
             except (ValueError, RuntimeError, ZeroDivisionError):  # too few trials, or all with the same value
                 pyplot.close("all")
                 continue
-            figure.update_layout(title=name)
-            parts.append(figure.to_html(full_html=False, include_plotlyjs=not parts))
+            height = max(450, 260 * len(spec.space)) if function == "plot_contour" else 450
+            figure.update_layout(title=name, height=height)
+            parts.append(figure.to_html(full_html=False, include_plotlyjs=not parts, config={"displaylogo": False}))
             single = not hasattr(axes, "ravel")  # several fields: an array of axes
             canvas = axes.figure if single else axes.ravel()[0].figure
-            axes.set_title(name) if single else canvas.suptitle(name)
+            if single:
+                axes.set_title("", loc="left")  # Optuna's own
+                axes.set_title(name)
+            else:
+                canvas.suptitle(name)
             canvas.set_size_inches(*_inches(function, len(spec.space)))
             files.append(folder / f"{name.replace(' ', '-')}.png")
             canvas.savefig(files[-1], dpi=DPI, bbox_inches="tight")

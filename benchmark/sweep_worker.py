@@ -134,7 +134,7 @@ def run_trials(cell: Cell, runs: Path, folder: Path, total: int, report: Report)
     """Take and run trials until `total` are taken; returns how many this process ran."""
     import optuna
 
-    from .sweep_study import OUTCOME, REASON, counted, next_trial, open_study, same_before, settings_of
+    from .sweep_study import OUTCOME, REASON, best_trials, counted, next_trial, open_study, same_before, settings_of
 
     spec, ran = read_study(folder), 0
     study = open_study(folder, spec)
@@ -146,10 +146,12 @@ def run_trials(cell: Cell, runs: Path, folder: Path, total: int, report: Report)
             if (same := same_before(study, trial)) is not None:
                 result = same.user_attrs[OUTCOME] | {"same_as": same.number}
             else:
-                result = bench.measure(settings, study, trial)
+                result = bench.measure(settings, trial)
             trial.set_user_attr(OUTCOME, result | {"seconds": time.perf_counter() - started})
             study.tell(trial, [result["figures"][name] for name in spec.objectives])
             said = ", ".join(f"{name} {result['figures'][name]:.4g}" for name in spec.objectives)
+            if trial.number not in (t.number for t in best_trials(study, spec)):
+                bench.forget_fit()
         except (UsageError, optuna.TrialPruned) as error:  # settings that don't go together, or a fit that lags behind
             said = str(error) or "pruned"
             trial.set_user_attr(REASON, said)
@@ -187,13 +189,20 @@ class _Bench:
         self.kept: tuple[Path, _Fitted] | None = None
         name, self.presets = parse_model(spec.model)
         self.cls = model_class(name)
-        if not self._refits(spec.space):
+        self.made: set[Path] = set()  # fits of this process's trials
+        if not any(field in self.cls.Config.model_fields for field in spec.space):
             self._fitted(plan(cell), None)
 
-    def _refits(self, fields: dict[str, Any]) -> bool:
-        return any(field in self.cls.Config.model_fields for field in fields)
+    def forget_fit(self) -> None:
+        """Remove the last trial's fit if that trial made it: thirty fits nobody needs would fill a disk."""
+        if self.kept is not None and self.kept[0] in self.made:
+            folder = self.kept[0]
+            with FileLock(folder.parent / f".{folder.name}.lock"):
+                shutil.rmtree(folder, ignore_errors=True)
+            self.made.discard(folder)
+            self.kept = None
 
-    def measure(self, settings: dict[str, Any], study: Any, trial: Trial) -> dict[str, Any]:
+    def measure(self, settings: dict[str, Any], trial: Trial) -> dict[str, Any]:
         """Figures of the validation requests with these settings.
 
         Returns:
@@ -201,9 +210,8 @@ class _Bench:
         """
         overrides = self.spec.overrides | settings
         sampling = resolve(self.cls, self.presets, self.cell.budget, overrides).sampling
-        planned = plan(self.cell.model_copy(update={"overrides": overrides if self._refits(settings) else
-                                                    self.spec.overrides}))  # fmt: skip
-        fitted = self._fitted(planned, (study, trial))
+        of_fit = {name: value for name, value in settings.items() if name in self.cls.Config.model_fields}
+        fitted = self._fitted(plan(self.cell.model_copy(update={"overrides": self.spec.overrides | of_fit})), trial)
         stochastic = fitted.model.stochastic(sampling)
         samples = self.spec.samples if stochastic else 1
         with references_closed():
@@ -218,6 +226,8 @@ class _Bench:
             figures |= {key: float(value) for key, value in ends.items() if value is not None}
         figures["nfe"] = float(fitted.model.cost(self.spec.k, sampling).get("nfe", 0))
         figures |= self._latency(fitted.timed, sampling)
+        if missing := [name for name in self.spec.objectives if name not in figures]:
+            raise SlateBenchError(f"no value of {', '.join(missing)} with these settings")
         return {"figures": figures}
 
     def _latency(self, model: SlateModel, sampling: Settings) -> dict[str, float]:
@@ -235,7 +245,7 @@ class _Bench:
         p50, p95 = np.percentile(samples[WARM_UP:], [50, 95])
         return {"latency_p50_ms": float(p50), "latency_p95_ms": float(p95)}
 
-    def _fitted(self, planned: Plan, watched: tuple[Any, Trial] | None) -> _Fitted:
+    def _fitted(self, planned: Plan, trial: Trial | None) -> _Fitted:
         """The fitted model of a plan, from the fits of `bench` or fitted now (watched by the pruner)."""
         curve: list[float] = []
         folder = fit_folder(self.runs, planned)
@@ -243,19 +253,21 @@ class _Bench:
 
         def watch(value: float) -> None:
             curve.append(value)
-            if watched is not None and self.spec.pruner is not None:
+            if trial is not None and self.spec.pruner is not None:
                 import optuna
 
-                watched[1].report(value, len(curve))
-                if watched[1].should_prune():
+                trial.report(value, len(curve))
+                if trial.should_prune():
                     shutil.rmtree(checkpoint, ignore_errors=True)  # of no use to anybody
                     raise optuna.TrialPruned(f"pruned at check {len(curve)}: {self.spec.objectives[0]} {value:.4g}")
 
         with kept_fit(planned, self.data, self.runs, self.report, watch=watch) as (kept, cached):
-            if cached and watched is not None and self.spec.pruner is not None:
+            if cached and trial is not None and self.spec.pruner is not None:
                 curves = json.loads((kept / "fit.json").read_text(encoding="utf-8"))["curves"]
                 for check, (_, value) in enumerate(curves.get("valid", []), start=1):
-                    watched[1].report(value, check)
+                    trial.report(value, check)
+            if trial is not None and not cached:
+                self.made.add(kept)
             if self.kept is None or self.kept[0] != kept:
                 model = self.cls.load(kept, features=self.data.features)
                 live = load_features(kept, self.data.dataset.catalog).live()  # every prompt is encoded anew

@@ -291,23 +291,28 @@ class MaskGR(SlateDecoder):
         known = torch.full((R, k, D), OPEN, device=rows.device)
         slate = torch.full((R, k), EMPTY, device=rows.device)
         weights = mass_of(base)[:, rows]  # [N, R]
+        score = torch.zeros(R, k, device=rows.device)  # log-probability of the codes that were fixed
         repeats = invalid = torch.zeros(R, k, dtype=torch.bool, device=rows.device)
         logits = torch.zeros(R, k, D, self._code_count(), device=rows.device)
         for turn in range(T):
             fits, dead = _settle(codes, known, slate, weights)
-            repeats = repeats | dead
+            repeats, score = repeats | dead, score.masked_fill(dead, 0.0)
             if (slate != EMPTY).all():
                 break
             logits = ask(known, rows)
             mass = code_mass(codes, fits * weights.repeat_interleave(k, dim=1), logits.shape[-1]).unflatten(0, (R, k))
             addend = possible(mass, self.config.prior)
             open_ = (known == OPEN) & (slate == EMPTY)[..., None]
-            sure = (logits + addend).log_softmax(-1).nan_to_num(nan=-torch.inf)  # nan: no item is left for the slot
-            sure = sure.masked_fill(~open_[..., None], -torch.inf)
+            log_probs = (
+                (logits + addend).log_softmax(-1).nan_to_num(nan=-torch.inf)
+            )  # nan: no item is left for the slot
+            sure = log_probs.masked_fill(~open_[..., None], -torch.inf)
             if s.temperature > 0:
                 sure = sure / s.temperature - (-uniform[:, turn].clamp(min=1e-12).log()).log().float()
             share = (open_.sum((1, 2)) / (T - turn)).ceil()
             fixed = _fix(sure, known, share)
+            gained = log_probs.gather(-1, fixed.clamp(min=0)[..., None])[..., 0]
+            score = score + torch.where(fixed != known, gained, 0.0).sum(-1)
             if not self.config.prior:
                 wrong = addend.gather(-1, logits.argmax(-1, keepdim=True))[..., 0].isneginf()
                 invalid = invalid | (wrong & (fixed != known)).any(-1)
@@ -317,11 +322,12 @@ class MaskGR(SlateDecoder):
         scores = self._item_scores(logits, base[rows], s)
         strange = ~fits.T.unflatten(0, (R, k)) * ELSEWHERE
         found = _candidates(scores - strange, min(len(codes), k))
-        slate, _, _ = _pick_slots(*found, slate, s.model_copy(update={"temperature": 0.0}), uniform[:, 0])
-        sure = scores.log_softmax(-1).gather(-1, slate.clamp(min=0)[..., None])[..., 0]
+        slate, sure, _ = _pick_slots(*found, slate, s.model_copy(update={"temperature": 0.0}), uniform[:, 0])
+        score, order = torch.where(left, sure, score).masked_fill(slate == EMPTY, -torch.inf).sort(descending=True)
         repeats = repeats | dead
         health = {"raw_duplicate_rate": repeats, "invalid_id_rate": invalid, "repair_rate": repeats | left}
-        return Decoded(slate, sure, {name: slots.float().mean(1).cpu() for name, slots in health.items()})
+        rates = {name: slots.float().mean(1).cpu() for name, slots in health.items()}
+        return Decoded(slate.gather(1, order), score, rates)  # trained in any order, slots have none: the surest first
 
     def cost(self, k: int, sampling: Any = None) -> dict[str, float]:
         """Passes of the whole network."""

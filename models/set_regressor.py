@@ -60,6 +60,7 @@ class SetRegressor(DMSG):
         guidance: float = Field(1.0, ge=0, description="classifier-free guidance; 1 = off")
         rounding: Rounding = Field("greedy", description="greedy or assignment")
         prior_weight: float = Field(0.0, ge=0, description="of the retrieval prior in the rounding")
+        votes: int = Field(1, gt=0, description="sampled slates of which the consensus is taken; 1 = round the sample")
         order: Order = Field("prompt", description="of the emitted slate: slot, confidence, prompt or prompt2vec")
 
     SPACE: ClassVar = {

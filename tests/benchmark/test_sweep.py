@@ -251,6 +251,9 @@ def test_config_fields_are_fitted_anew_and_fits_that_lag_behind_are_pruned(fits:
     pruned = trials.filter(state="pruned")
     assert pruned.height and all("pruned at check" in reason for reason in pruned["reason"])
     assert {f"{level} whole" for level in pruned["level"]}.isdisjoint(lines)
+    best = trials.filter("best")["level"][0]
+    left = [json.loads(path.read_text())["config"]["level"] for path in tmp_path.glob(".fits/*/*/*/model.json")]
+    assert best in left and len(left) < len(tried) - pruned["level"].n_unique()  # fits of no use are gone
     assert pruned["ndcg_sim_at_10"].null_count() == pruned.height
 
 
