@@ -117,9 +117,7 @@ class HiGR(SlateDecoder):
 
         layers: int = Field(3, gt=0, description="of the planner")
         generator_layers: int = Field(1, gt=0, description="of the item generator")
-        learnt_query: bool = Field(
-            False, description="a learnt linear map corrects the prior's prompt vector"
-        )
+        learnt_query: bool = Field(False, description="a learnt linear map corrects the prior's prompt vector")
         parallel: bool = Field(False, description="a planner without feedback of items; all items decoded at once")
 
     class Sampling(DecoderSampling):

@@ -90,9 +90,7 @@ class S2S(SlateDecoder):
         """See DecoderConfig and AlignmentConfig."""
 
         units: Literal["items", "sids"] = Field("items", description="what is emitted: items or their semantic ids")
-        learnt_query: bool = Field(
-            False, description="a learnt linear map corrects the prior's prompt vector"
-        )
+        learnt_query: bool = Field(False, description="a learnt linear map corrects the prior's prompt vector")
         layers: int = Field(4, gt=0, description="decoder layers")
 
     class Sampling(DecoderSampling):
