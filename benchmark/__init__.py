@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from .gate import gate as gate
     from .generate import generate as generate
     from .latency import latency as latency
+    from .report import report as report
     from .rescore import rescore as rescore
     from .show import leaderboard as leaderboard
+    from .sweep import sweep as sweep
 
 _WHERE = {
     "bench": "bench",
@@ -30,8 +32,10 @@ _WHERE = {
     "run_claims": "claims",
     "generate": "generate",
     "latency": "latency",
+    "report": "report",
     "rescore": "rescore",
     "leaderboard": "show",
+    "sweep": "sweep",
 }
 
 

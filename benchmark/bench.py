@@ -6,20 +6,22 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event, Lock
 from typing import Any
 
 import polars as pl
 
 from ..datasets.errors import DataError, SlateBenchError, UsageError
-from ..leaderboards.records import Run, find_run, read_run, run_folder, runs_folder
+from ..leaderboards.board import FLOORS
+from ..leaderboards.records import Run, find_run, list_runs, read_run, run_folder, runs_folder
 from ..leaderboards.schema import Budget, RunSpec
+from ..leaderboards.sweeps import tuned as tuned_settings
 from .budgets import MEASURING
 from .cell import Cell, Plan
+from .grid import Shard, expected_seconds, longest_first, run_cells, take_shard
 from .machine import threads
 from .run import base_record
 from .worker import Outcome, Worker
-
-FLOORS = ("random", "popularity")
 
 Listener = Callable[[str, "Cell", dict[str, Any]], None]  # listener(event, cell, details)
 
@@ -71,14 +73,17 @@ def bench(
     k: int | None = None,
     samples: int | None = None,
     encoder: str | None = None,
+    item_vectors: str | None = None,
     bertscore: str | None = None,
     overrides: dict[str, Any] | None = None,
     runs: Path | str | None = None,
+    tuned: bool = False,
     rerun: bool = False,
     timeout: float | None = None,
     memory_gib: float | None = None,
     latency: bool = True,
     mlflow: bool = True,
+    jobs: int = 1,
     listener: Listener | None = None,
     debug: bool = False,
 ) -> BenchResult:
@@ -94,14 +99,18 @@ def bench(
         budget: `smoke`, `standard` or `paper`.
         source: `auto` (real data, else the synthetic twin), `real` or `synthetic`.
         train_share: of the train slates, for learning from less; another fingerprint, another board.
+        encoder: of prompts and item texts: `minilm`, `lsa` or a sentence-transformers name.
+        item_vectors: what makes the item vectors: `word2vec` or an encoder (default: as the dataset's card says).
         overrides: values of Config or Sampling fields of the models.
         runs: folder of the records (default: SLATEBENCH_RUNS or ./runs).
+        tuned: with the settings that `sweep` found for each model; `overrides` hold above them.
         rerun: fit and run again even where a finished record exists.
         timeout: seconds after which a cell is stopped (default by budget).
         memory_gib: memory above which a cell is stopped.
         latency: measure single-request latency, last and alone.
         mlflow: show the records in MLflow too.
-        listener: told of every event (planned, progress, finished).
+        jobs: cells at a time, each in a process of its own; the threads are divided among them.
+        listener: told of every event (planning, notice, queued, started, progress, finished, timing).
 
     Raises:
         UsageError: an unknown name or a wrong value, before anything is run.
@@ -111,50 +120,127 @@ def bench(
     datasets = [datasets] if isinstance(datasets, str) else list(datasets)
     if not models or not datasets or not seeds:
         raise UsageError("name at least one model, one dataset and one seed")
-    for name, value in (("timeout", timeout), ("memory", memory_gib)):
-        if value is not None and not value > 0:
-            raise UsageError(f"{name}={value:g}: choose more than 0")
+    common = {"part": part, "budget": budget, "source": source, "split_seed": split_seed, "train_share": train_share,
+              "k": k, "encoder": encoder, "item_vectors": item_vectors, "bertscore": bertscore, "timeout": timeout,
+              "memory_gib": memory_gib}  # fmt: skip
+    cells = [
+        Cell(dataset=d, model=m, seed=s, samples=samples, overrides=overrides or {}, **common)
+        for d, m, s in itertools.product(datasets, models, seeds)
+    ]
+    return bench_cells(
+        cells, runs=runs, tuned=tuned, rerun=rerun, latency=latency, mlflow=mlflow, jobs=jobs, listener=listener,
+        debug=debug,
+    )  # fmt: skip
+
+
+def bench_cells(
+    cells: Sequence[Cell],
+    *,
+    runs: Path | str | None = None,
+    tuned: bool = False,
+    rerun: bool = False,
+    latency: bool = True,
+    mlflow: bool = True,
+    jobs: int = 1,
+    shard: Shard = (1, 1),
+    leave_out: bool = False,
+    listener: Listener | None = None,
+    debug: bool = False,
+) -> BenchResult:
+    """Run cells and the floors and ceilings of their boards; then time them, one after another.
+
+    Args:
+        cells: what to run; those that come to the same spec run once.
+        runs: folder of the records.
+        tuned: with the settings that `sweep` found for each model.
+        rerun: fit and run again even where a finished record exists.
+        latency: measure single-request latency, last and alone.
+        mlflow: show the records in MLflow too.
+        jobs: cells at a time, each in a process of its own; the threads are divided among them.
+        shard: (i, n) runs part i of n: several machines share the work and the runs folder.
+        leave_out: a dataset that can't be had is left out with a notice, as long as another one is there.
+        listener: told of every event.
+        debug: show what the cells print.
+
+    Raises:
+        UsageError: an unknown name or a wrong value, before anything is run.
+        DataError: data that can't be had.
+    """
+    for cell in cells:
+        for name, value in (("timeout", cell.timeout), ("memory", cell.memory_gib)):
+            if value is not None and not value > 0:
+                raise UsageError(f"{name}={value:g}: choose more than 0")
+    if jobs < 1:
+        raise UsageError(f"jobs={jobs}: choose at least 1")
     folder = runs_folder(runs).resolve()
-    common = {"part": part, "budget": budget, "source": source, "split_seed": split_seed,
-              "train_share": train_share, "k": k, "encoder": encoder, "bertscore": bertscore}  # fmt: skip
-    tell = listener or (lambda event, cell, details: None)
-    worker = Worker(threads(), memory_gib, debug)
+    tell = _one_at_a_time(listener or (lambda event, cell, details: None))
+    workers = [Worker(max(1, threads() // jobs), debug) for _ in range(jobs)]
     result = BenchResult([])
-    floors_run: list[Run] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        asked = [
-            Cell(dataset=d, model=m, seed=s, samples=samples, overrides=overrides or {}, **common)
-            for d, m, s in itertools.product(datasets, models, seeds)
-        ]
-        plans = _unique(_plan(worker, cell, tell) for cell in asked)
-        for plan in plans:
-            if plan.notice and plan.notice not in result.notices:
-                result.notices.append(plan.notice)
-                tell("notice", plan.cell, {"text": plan.notice})
-        floors = _floors(worker, datasets, common, tell)
-        planned = {plan.spec.hash for plan in plans}
-        for plan in [*plans, *(plan for plan in floors if plan.spec.hash not in planned)]:
-            limit = timeout or MEASURING[plan.spec.budget].timeout
-            run = _run(worker, plan, folder, rerun and plan.spec.hash in planned, limit, tell)
-            (result.runs if plan.spec.hash in planned else floors_run).append(run)
-    finally:
-        worker.stop()
-    if latency:
-        from .latency import time_runs
+        if tuned:
+            cells = _tuned(workers[0], cells, folder, tell)
+        plans = _plans(workers[0], cells, leave_out, result, tell)
+        asked = {plan.spec.hash for plan in plans}
+        plans = _unique([*plans, *_floors(workers[0], plans, tell)])
+        plans = take_shard(plans, shard)
+        expected = _queue(plans, folder, rerun, tell)
 
-        timing: dict[str, Any] = {"listener": tell, "timeout": timeout, "memory_gib": memory_gib, "debug": debug}
-        result.runs = time_runs(result.runs, rerun=rerun, **timing)
-        floors_run = time_runs(floors_run, **timing)
-    if mlflow:
+        def run(worker: Worker, plan: Plan, stopped: Event) -> Run:
+            return _run(worker, plan, folder, rerun and plan.spec.hash in asked, stopped, tell)
+
+        order = longest_first(plans, expected) if jobs > 1 else plans
+        found = {run.spec.hash: run for run in run_cells(order, workers, run)}
+    finally:
+        for worker in workers:
+            worker.stop()
+    if latency:
+        found = _time(plans, found, asked if rerun else set(), tell, debug)
+    result.runs = [found[plan.spec.hash] for plan in plans if plan.spec.hash in asked]
+    if mlflow and found:
         from ..leaderboards.mlflow_view import log_runs
 
         try:
-            log_runs([*result.runs, *floors_run], folder)
+            log_runs(list(found.values()), folder)
         except SlateBenchError as error:  # the records are whole: a view that can't be drawn is no failed run
             result.notices.append(str(error))
             tell("notice", plans[0].cell, {"text": str(error)})
     return result
+
+
+def _one_at_a_time(listener: Listener) -> Listener:
+    """The listener, told by several threads in turn."""
+    lock = Lock()
+
+    def tell(event: str, cell: Cell, details: dict[str, Any]) -> None:
+        with lock:
+            listener(event, cell, details)
+
+    return tell
+
+
+def _plans(worker: Worker, cells: Sequence[Cell], leave_out: bool, result: BenchResult, tell: Listener) -> list[Plan]:
+    """Plans of the cells, each spec once; what a reader must know goes into the result's notices."""
+    plans: list[Plan] = []
+    gone: dict[str, DataError] = {}
+    for cell in cells:
+        if cell.dataset in gone:
+            continue
+        try:
+            plans.append(_plan(worker, cell, tell))
+        except DataError as error:
+            if not leave_out:
+                raise
+            gone[cell.dataset] = error
+    plans = _unique(plans)
+    if gone and not plans:
+        raise next(iter(gone.values()))
+    notices = [plan.notice for plan in plans if plan.notice]
+    notices += [f"dataset {name} is left out: {error}" for name, error in gone.items()]
+    for notice in dict.fromkeys(notices):
+        result.notices.append(notice)
+        tell("notice", plans[0].cell, {"text": notice})
+    return plans
 
 
 def _plan(worker: Worker, cell: Cell, tell: Listener) -> Plan:
@@ -167,45 +253,87 @@ def _plan(worker: Worker, cell: Cell, tell: Listener) -> Plan:
         error = {"UsageError": UsageError, "DataError": DataError}.get(kind or "", SlateBenchError)
         raise error(outcome.reason if kind in ("UsageError", "DataError") else f"{cell.label}: {outcome.reason}")
     event = outcome.event
-    return Plan(
-        cell, RunSpec(**event["spec"]), event["notice"], event["origin"], event["skip"], tuple(event["ceilings"])
-    )
+    return Plan(cell, RunSpec(**event["spec"]), event["notice"], event["origin"], event["skip"],
+                tuple(event["ceilings"]), event["fit"])  # fmt: skip
+
+
+def _tuned(worker: Worker, cells: Sequence[Cell], runs: Path, tell: Listener) -> list[Cell]:
+    """The cells with what `sweep` found for their models."""
+    found, trials = [], {}
+    for cell in cells:
+        spec = _plan(worker, cell, tell).spec
+        settings = tuned_settings(runs, spec.dataset, cell.model, cell.budget, spec.fingerprint)
+        found.append(cell.model_copy(update={"overrides": settings.overrides | settings.settings | cell.overrides}))
+        trials[cell.model] = settings.trials
+    if len(set(trials.values())) > 1:
+        unequal = ", ".join(f"{model} {n}" for model, n in trials.items())
+        tell("notice", cells[0], {"text": f"tuned with unequal numbers of trials: {unequal}"})
+    return found
 
 
 def _unique(plans: Iterable[Plan]) -> list[Plan]:
     """Plans without those that ask for the same spec again (a deterministic model with another seed)."""
-    return list({plan.spec.hash: plan for plan in reversed(list(plans))}.values())[::-1]
+    first: dict[str, Plan] = {}
+    for plan in plans:
+        first.setdefault(plan.spec.hash, plan)
+    return list(first.values())
 
 
-def _floors(worker: Worker, datasets: Sequence[str], common: dict[str, Any], tell: Listener) -> list[Plan]:
-    plans = []
-    for dataset in datasets:
-        floors = [_plan(worker, Cell(dataset=dataset, model=model, **common), tell) for model in FLOORS]
-        names = floors[0].ceilings
-        plans += [*floors, *(_plan(worker, Cell(dataset=dataset, model=name, **common), tell) for name in names)]
-    return plans
+def _floors(worker: Worker, plans: Sequence[Plan], tell: Listener) -> list[Plan]:
+    """Floors and ceilings of every board on which a plan stands."""
+    found = []
+    of_board = {"seed": 0, "samples": None, "overrides": {}}
+    for plan in {
+        plan.cell.model_copy(update=of_board).model_dump_json(exclude={"model"}): plan for plan in plans
+    }.values():
+        for name in (*FLOORS, *plan.ceilings):
+            found.append(_plan(worker, plan.cell.model_copy(update=of_board | {"model": name}), tell))
+    return found
 
 
-def _run(worker: Worker, plan: Plan, runs: Path, rerun: bool, timeout: float | None, tell: Listener) -> Run:
-    command = {"do": "run", "cell": plan.cell.model_dump(), "runs": str(runs), "rerun": rerun}
+def _queue(plans: Sequence[Plan], runs: Path, rerun: bool, tell: Listener) -> dict[str, float]:
+    """Tell which cells wait, and for how many seconds of work (by spec hash; 0 where a record is used again)."""
+    earlier = [run for name in {plan.spec.dataset for plan in plans} for run in list_runs(runs, name)[0]]
+    done = {run.spec.hash for run in earlier if run.record.state == "done" and not rerun}
+    expected = expected_seconds([plan for plan in plans if plan.spec.hash not in done], earlier, runs)
+    expected |= dict.fromkeys(done, 0.0)
+    for plan in plans:
+        tell("queued", plan.cell, {"expected": expected.get(plan.spec.hash)})
+    return expected
+
+
+def _run(worker: Worker, plan: Plan, runs: Path, rerun: bool, stopped: Event, tell: Listener) -> Run:
     kept = find_run(runs, plan.spec)
     reused = kept is not None and kept.record.state == "done" and not rerun
     tell("started", plan.cell, {"reused": reused})
     if reused and kept is not None:
         run = kept
     else:
-        try:
-            outcome = worker.call(command, lambda *at: tell("progress", plan.cell, {"at": at}), timeout)
-        except KeyboardInterrupt:
-            worker.stop()
-            failed(plan, runs, Outcome(None, "interrupted", "stopped by the user; the same command goes on from here"))
-            raise
+        command = {"do": "run", "cell": plan.cell.model_dump(), "runs": str(runs), "rerun": rerun}
+        limit = plan.cell.timeout or MEASURING[plan.spec.budget].timeout
+        outcome = worker.call(command, lambda *at: tell("progress", plan.cell, {"at": at}), limit, plan.cell.memory_gib)
         if outcome.event is not None and outcome.event["event"] == "ran":
             run = read_run(Path(outcome.event["folder"]))
+        elif stopped.is_set():
+            why = "stopped by the user; the same command goes on from here"
+            return failed(plan, runs, Outcome(None, "interrupted", why))
         else:
             run = failed(plan, runs, outcome)
     tell("finished", plan.cell, {"run": run, "reused": reused})
     return run
+
+
+def _time(plans: Sequence[Plan], found: dict[str, Run], again: set[str], tell: Listener, debug: bool) -> dict[str, Run]:
+    """The runs with their latency: nothing else runs now; each run is timed once, those of `again` anew."""
+    from .latency import time_runs, to_be_timed
+
+    waiting = [plan for plan in plans if to_be_timed(found[plan.spec.hash], plan.spec.hash in again)]
+    for i, plan in enumerate(waiting):
+        tell("timing", plan.cell, {"number": i + 1, "of": len(waiting)})
+        (found[plan.spec.hash],) = time_runs([found[plan.spec.hash]], rerun=plan.spec.hash in again, listener=tell,
+                                             timeout=plan.cell.timeout, memory_gib=plan.cell.memory_gib,
+                                             debug=debug)  # fmt: skip
+    return found
 
 
 def failed(plan: Plan, runs: Path, outcome: Outcome) -> Run:

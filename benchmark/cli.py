@@ -6,18 +6,19 @@ import errno
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from ..datasets.errors import SlateBenchError, UsageError
+from . import cli_report as cli_report  # adds `leaderboard html`
 from .cli_data import datasets_app
 from .cli_leaderboard import leaderboard_app
 from .cli_measure import add_commands
 from .cli_models import models_app
+from .cli_sweep import sweep
 from .cli_tokenizers import tokenizers_app
 from .options import (
-    BudgetOption,
     DatasetOption,
     DebugOption,
     JsonOption,
@@ -43,29 +44,51 @@ app.add_typer(models_app, name="models")
 app.add_typer(tokenizers_app, name="tokenizers")
 app.add_typer(leaderboard_app, name="leaderboard")
 add_commands(app)
+app.command(epilog="Example: slatebench sweep dmsg --dataset bundle --trials 30")(sweep)
 
 
 @app.command(
     epilog="Examples: slatebench bench bm25 dense --dataset bundle --seeds 0,1,2   |   "
-    "slatebench bench bm25 --dataset bundle --set k1=1.2 --budget smoke"
+    "slatebench bench bm25 --dataset bundle --set k1=1.2 --budget smoke   |   slatebench bench --suite card --jobs 2"
 )
 def bench(
-    models: Annotated[list[str], typer.Argument(help="Models, e.g. bm25 or dense:sampled (`slatebench models list`).")],
-    dataset: Annotated[list[str], typer.Option("--dataset", "-d", help="Dataset; may be given several times.")],
-    seeds: Annotated[str, typer.Option(help="Seeds, e.g. 0,1,2. A deterministic model runs once.")] = "0",
-    budget: BudgetOption = "standard",
-    part: PartOption = "test",
-    source: SourceOption = "auto",
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Models, e.g. bm25 or dense:sampled (`slatebench models list`).")
+    ] = None,
+    dataset: Annotated[list[str] | None, typer.Option("--dataset", "-d", help="Dataset; several times.")] = None,
+    suite: Annotated[str | None, typer.Option(help="A grid in place of models: card, everything, or a .toml.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds, e.g. 0,1,2 (default 0). A deterministic model runs once.")
+    ] = None,
+    budget: Annotated[
+        Literal["smoke", "standard", "paper"] | None,
+        typer.Option(help="smoke: seconds, standard (default): minutes, paper: for a GPU."),
+    ] = None,
+    part: Annotated[
+        Literal["test", "valid"] | None, typer.Option(help="test (default); valid while something is being chosen.")
+    ] = None,
+    source: Annotated[
+        Literal["auto", "real", "synthetic"] | None, typer.Option(help="auto (default): real data, else the twin.")
+    ] = None,
     split_seed: Annotated[int, typer.Option(help="Another split: another fingerprint, another board.")] = 0,
     train_share: Annotated[float, typer.Option(help="Share of the train slates; below 1 another board.")] = 1.0,
     k: Annotated[int | None, typer.Option("-k", help="Slots of a slate (default: the dataset's).")] = None,
     samples: Annotated[int | None, typer.Option(help="Samples per request of a stochastic model.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Text encoder: minilm or a sentence-transformers name.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Text encoder: minilm, lsa or a sentence-transformers name.")
+    ] = None,
+    item_vectors: Annotated[
+        str | None, typer.Option(help="What makes item vectors: word2vec or an encoder (default: as the card says).")
+    ] = None,
     bertscore: Annotated[str | None, typer.Option(help="BERTScore's model or model@layer (default: minilm).")] = None,
     set_: SetOption = None,
+    allow_collapse: Annotated[bool, typer.Option("--allow-collapse", help="Go on with a collapsed codebook.")] = False,
+    tuned: Annotated[bool, typer.Option(help="With the settings that `slatebench sweep` found.")] = False,
     rerun: Annotated[bool, typer.Option(help="Run again even where a finished record exists.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which a cell is stopped.")] = None,
     memory: Annotated[float | None, typer.Option(help="GiB of memory above which a cell is stopped.")] = None,
+    jobs: Annotated[int, typer.Option(help="Cells at a time; threads are divided among them.")] = 1,
+    shard: Annotated[str, typer.Option(help="Part of a suite, e.g. 1/3: machines that share --runs.")] = "1/1",
     latency: Annotated[bool, typer.Option(help="Measure latency, last and alone.")] = True,
     runs: RunsOption = None,
     json_: JsonOption = False,
@@ -73,39 +96,47 @@ def bench(
 ) -> None:
     """Fit, generate, score, time and record models on datasets; log to MLflow; print the board."""
     from .bench import bench as run_bench
+    from .grid_screen import GridScreen
     from .screen import Screen
 
-    screen = Screen()
-    with screen:
-        result = run_bench(
-            models,
-            dataset,
-            seeds=parse_seeds(seeds),
-            part=part,
-            budget=budget,
-            source=source,
-            split_seed=split_seed,
-            train_share=train_share,
-            k=k,
-            samples=samples,
-            encoder=encoder,
-            bertscore=bertscore,
-            overrides=parse_set(set_),
-            runs=runs,
-            rerun=rerun,
-            timeout=timeout,
-            memory_gib=memory,
-            latency=latency,
-            listener=screen,
-            debug=debug,
-        )
+    many = {"jobs": jobs, "runs": runs, "rerun": rerun, "timeout": timeout, "memory_gib": memory, "latency": latency,
+            "debug": debug}  # fmt: skip
+    screen = GridScreen(jobs) if suite or jobs > 1 else Screen()
+    chosen = {"part": part, "budget": budget, "source": source}
+    if suite is None:
+        if not models or not dataset or shard != "1/1":
+            wrong = "models" if not models else "--dataset" if not dataset else "--suite: --shard splits a suite"
+            raise UsageError(f"missing {wrong}; e.g. bench bm25 --dataset bundle, or bench --suite card")
+        own = {"split_seed": split_seed, "train_share": train_share, "k": k, "samples": samples, "encoder": encoder,
+               "item_vectors": item_vectors, "bertscore": bertscore, "tuned": tuned}  # fmt: skip
+        chosen = {name: value for name, value in chosen.items() if value is not None}
+        with screen:
+            result = run_bench(
+                models, dataset, seeds=parse_seeds(seeds or "0"), listener=screen,
+                overrides=parse_set(set_) | ({"allow_collapse": True} if allow_collapse else {}),
+                **chosen, **own, **many,
+            )  # fmt: skip
+    else:
+        from .suite import bench_suite, parse_shard
+
+        apart = {"models": models, "--set": set_, "--split-seed": split_seed, "-k": k,
+                 "--train-share": train_share != 1, "--samples": samples,
+                 "--encoder": encoder, "--item-vectors": item_vectors,
+                 "--bertscore": bertscore, "--tuned": tuned, "--allow-collapse": allow_collapse}  # fmt: skip
+        if given := [name for name, value in apart.items() if value]:
+            raise UsageError(f"{given[0]} beside --suite: write it into a suite of your own (a TOML file)")
+        with screen:
+            result = bench_suite(suite, datasets=dataset, seeds=parse_seeds(seeds) if seeds else None,
+                                 shard=parse_shard(shard), listener=screen, **chosen, **many)  # fmt: skip
     if json_:
         for run in result.runs:
             print(run_json(run))
     else:
         _print_boards(result.runs, runs)
-        if seeds == "0" and any(run.spec.samples > 1 for run in result.runs):
+        if suite is None and seeds is None and any(run.spec.samples > 1 for run in result.runs):
             screen.line("One seed: for a claim add --seeds 0,1,2")
+    if isinstance(screen, GridScreen):
+        screen.summary(result.runs)
     for notice in result.notices:
         screen.notice(notice)
     if not result.ok:

@@ -20,7 +20,7 @@ import polars as pl
 from filelock import FileLock
 
 from ..datasets.errors import SlateBenchError, UsageError
-from ..leaderboards.records import Run, read_run, write_record
+from ..leaderboards.records import HOST, Run, read_run, write_record
 from .budgets import MEASURING
 from .cell import CEILING, Cell, seeded
 from .machine import machine
@@ -108,10 +108,10 @@ class TimedModel:
     def __init__(
         self, run: Run, limits: Limits, *, sampling: dict[str, Any] | None = None, requests_of: Run | None = None
     ) -> None:
-        self.run, self.timeout = run, limits.timeout
+        self.run, self.limits = run, limits
         self.sampling = run.spec.sampling if sampling is None else sampling
         self.requests = (requests_of or run).folder / "requests.parquet"
-        self.worker = Worker(1, limits.memory_gib, limits.debug, module=f"{__package__}.timed")
+        self.worker = Worker(1, limits.debug, module=f"{__package__}.timed")
 
     def load(self, rows: Sequence[int]) -> dict[str, Any]:
         """Start the process, load the model, make the first slate: cold start seconds, cost."""
@@ -137,7 +137,7 @@ class TimedModel:
         self.worker.stop()
 
     def _call(self, report: Report | None = None, **command: Any) -> dict[str, Any]:
-        outcome: Outcome = self.worker.call(command, report, self.timeout)
+        outcome: Outcome = self.worker.call(command, report, self.limits.timeout, self.limits.memory_gib)
         if outcome.event is None or outcome.event["event"] != command["do"]:
             self.stop()
             raise SlateBenchError(f"timing {self.run.record.label}: {outcome.reason}")
@@ -184,10 +184,16 @@ def time_runs(
         debug: show what the models print.
     """
     limits = Limits(timeout, memory_gib, debug)
-    return [_time_run(run, rerun, listener, limits) if _to_be_timed(run, rerun) else run for run in runs]
+    return [_time_run(run, rerun, listener, limits) if to_be_timed(run, rerun) else run for run in runs]
 
 
-def _to_be_timed(run: Run, rerun: bool) -> bool:
+def _lock(run: Run) -> Path:
+    """What whoever measures on this machine holds; another machine may measure at the same time."""
+    return run.folder.parents[2] / f".latency-{HOST}.lock"
+
+
+def to_be_timed(run: Run, rerun: bool) -> bool:
+    """Does this run lack latency figures that it could have?"""
     of_model = run.record.state == "done" and run.spec.model.split(":")[0] != CEILING
     open_ = run.record.latency is None or "failed" in run.record.latency
     return of_model and (rerun or open_) and (run.folder / "model" / "model.json").exists()
@@ -202,9 +208,9 @@ def _time_run(run: Run, rerun: bool, listener: Tell | None, limits: Limits) -> R
         if listener is not None:
             listener("progress", cell, {"at": at})
 
-    with FileLock(run.folder.parents[2] / ".latency.lock"):
+    with FileLock(_lock(run)):
         run = read_run(run.folder)
-        if not _to_be_timed(run, rerun):  # another process was faster
+        if not to_be_timed(run, rerun):  # another process was faster
             return run
         report("latency", 0, 0, "")
         measuring = MEASURING[spec.budget]
@@ -343,7 +349,7 @@ def interleave(
     tell = report or (lambda *at: None)
     rows = prompt_rows(first, requests)
     figures: list[dict[str, Any]] = []
-    with ExitStack() as stack, FileLock(first.folder.parents[2] / ".latency.lock"):
+    with ExitStack() as stack, FileLock(_lock(first)):
         timed = [
             stack.enter_context(TimedModel(one.run, limits, sampling=one.sampling, requests_of=first))
             for one in contenders

@@ -42,17 +42,15 @@ class Outcome:
 class Worker:
     """A child process that runs cells one after another; it is started when needed and again after each failure."""
 
-    def __init__(
-        self, threads: int, memory_gib: float | None = None, debug: bool = False, module: str = __name__
-    ) -> None:
-        self.threads, self.memory_gib, self.debug = threads, memory_gib, debug
+    def __init__(self, threads: int, debug: bool = False, module: str = __name__) -> None:
+        self.threads, self.debug = threads, debug
         self.module = module  # what the child runs: its `main` answers commands with `serve`
         self.process: subprocess.Popen[str] | None = None
         self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.tail: deque[str] = deque(maxlen=40)
 
     def call(self, command: dict[str, Any], report: Callable[..., None] | None = None,
-             timeout: float | None = None) -> Outcome:  # fmt: skip
+             timeout: float | None = None, memory_gib: float | None = None) -> Outcome:  # fmt: skip
         """Send a command and wait for its last event; kill the child when it takes too long or too much memory."""
         process = self._started()
         assert process.stdin is not None
@@ -82,19 +80,20 @@ class Worker:
             if timeout is not None and time.monotonic() - started > timeout:
                 self.stop()
                 return Outcome(None, "timeout", f"stopped after {timeout:g} s (--timeout)")
-            limit = None if command["do"] == "plan" else self.memory_gib  # loading data is no model's fault
-            if limit is not None and (used := _memory(process.pid)) > limit * GIB:
+            if memory_gib is not None and (used := _memory(process.pid)) > memory_gib * GIB:
                 self.stop()
-                return Outcome(None, "failed", f"used {used / GIB:.1f} GiB of memory, more than --memory {limit:g}")
+                return Outcome(
+                    None, "failed", f"used {used / GIB:.1f} GiB of memory, more than --memory {memory_gib:g}"
+                )
 
     def stop(self) -> None:
-        """End the child and all its processes at once."""
-        if self.process is not None:
-            _end(_children(self.process.pid))
-            _end_group(self.process.pid)
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+        """End the child and all its processes at once (also from another thread)."""
+        process, self.process = self.process, None
+        if process is not None:
+            _end(_children(process.pid))
+            _end_group(process.pid)
+            process.kill()
+            process.wait()
 
     def _started(self) -> subprocess.Popen[str]:
         if self.process is not None and self.process.poll() is None:
@@ -227,7 +226,8 @@ def _answer(command: dict[str, Any], say: Callable[..., None], report: Callable[
     text_encoder.listener = lambda done, total, name: report("features", done, total, f"encoding texts with {name}")
     planned = plan(Cell(**command["cell"]))
     if command["do"] == "plan":
-        facts = {"notice": planned.notice, "origin": planned.origin, "skip": planned.skip, "ceilings": planned.ceilings}
+        facts = {"notice": planned.notice, "origin": planned.origin, "skip": planned.skip,
+                 "ceilings": planned.ceilings, "fit": planned.fit}  # fmt: skip
         say("planned", spec=planned.spec.model_dump(), **facts)
     else:
         run = run_plan(planned, Path(command["runs"]), report, rerun=command["rerun"])

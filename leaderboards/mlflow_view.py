@@ -153,7 +153,14 @@ def _log(client: MlflowClient, experiment: str, run: Run, shown: dict[str, tuple
         tags["notice"] = record.notice
     made = client.create_run(experiment, run_name=f"{record.label} seed {spec.seed}", tags=tags)
     run_id = made.info.run_id
-    parameters = {"k": spec.k, "samples": spec.samples, "encoder": spec.encoder, **spec.config, **spec.sampling}
+    parameters = {
+        "k": spec.k,
+        "samples": spec.samples,
+        "encoder": spec.encoder,
+        "item_vectors": spec.item_vectors,
+        **spec.config,
+        **spec.sampling,
+    }
     params = [Param(key, str(value)[:PARAMETER_LIMIT]) for key, value in parameters.items()]
     client.log_batch(run_id, params=params)
     metrics = list(_metrics(run, made.info.start_time))

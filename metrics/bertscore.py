@@ -187,18 +187,26 @@ class TokenVectors:
     def add(self, texts: Iterable[str]) -> None:
         """Make sure that all `texts` are there: from the cache, else encoded (and written for the next time).
 
+        Processes that miss texts at the same time wait for the one that encodes.
+
         Raises:
             SlateBenchError: the cache folder can't be written.
         """
         wanted = {_key(text): text.strip() or BLANK for text in texts}
         self._find(wanted)
-        missing = [text for key, text in wanted.items() if key not in self._place]
-        ordered = sorted(missing, key=lambda text: (len(text), text))  # alike lengths together: little padding
+        if wanted.keys() <= self._place.keys():
+            return
+        from filelock import FileLock
+
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for start in range(0, len(ordered), SHARD):
-                self._encoder.progress(start, len(ordered))
-                self._write(ordered[start : start + SHARD])
+            with FileLock(self.folder / ".lock"):
+                self._find(wanted)  # what another process has written meanwhile
+                missing = [text for key, text in wanted.items() if key not in self._place]
+                ordered = sorted(missing, key=lambda text: (len(text), text))  # alike lengths together: little padding
+                for start in range(0, len(ordered), SHARD):
+                    self._encoder.progress(start, len(ordered))
+                    self._write(ordered[start : start + SHARD])
         except OSError as error:
             raise SlateBenchError(
                 f"can't write the BERTScore cache {self.folder}: {error.strerror}; "

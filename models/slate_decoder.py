@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..datasets.features import Features
 from ..datasets.schema import EMPTY, Catalog, Slates, TrainData
+from .alignment import AlignmentConfig, align
 from .base import Evaluate, FitReport, Progress, Settings, SlateModel, no_progress, noise
 from .catalogue_pairs import CataloguePairs
 from .nn.prompt_context import PromptContext
@@ -136,6 +137,7 @@ class DecodingTask(SlateTask):
         vectors = torch.tensor(data.features.items())
         super().__init__(cast(Any, network), config, data, vectors, torch.zeros(1, vectors.shape[1]))
         self.ids, self.longest = ids, min(data.slate_length, config.slots)
+        self.ordered = False  # are slates learnt in the order of the data? else in a new one each time
         self.pairs = CataloguePairs(data.catalog, data.features) if config.catalogue_pairs else None
         self.register_buffer("neighbours", self._neighbours() if config.fill == "neighbours" else None, False)
 
@@ -151,22 +153,32 @@ class DecodingTask(SlateTask):
     def forward(self, rows: Tensor) -> Tensor:
         """Mean over slots and levels of -log p(unit | units before it, prompt)."""
         items, real, offset, condition = self.examples(rows)
-        trie, network = self.ids.trie, cast("SlateNetwork", self.network)
+        network = cast("SlateNetwork", self.network)
+        return -self.log_probs(network, items, offset, condition, self.retrieval(condition))[real].mean()
+
+    @torch.no_grad()
+    def retrieval(self, condition: Condition) -> TriePrior | None:
+        """The prior of the condition's prompts, where there is one."""
+        if not self.config.prior:
+            return None
+        return TriePrior.build(self.ids.trie, self.config.gamma * condition.pooled @ self.ids.texts.T)
+
+    def log_probs(
+        self, network: SlateNetwork, items: Tensor, offset: Tensor, condition: Condition, prior: TriePrior | None
+    ) -> Tensor:
+        """log p(unit | units before it, prompt) [B, M, D] of slates [B, M], in float32."""
+        trie = self.ids.trie
         place = trie.place[items]
-        codes = trie.codes_of(items)[..., : trie.levels]
-        hidden = network.hidden(codes, offset, condition)
-        prior = None
-        if self.config.prior:
-            with torch.no_grad():
-                prior = TriePrior.build(trie, self.config.gamma * condition.pooled @ self.ids.texts.T)
-            prior.scales = network.prior_scales()
-        loss = torch.zeros((), device=rows.device)
+        hidden = network.hidden(trie.codes_of(items)[..., : trie.levels], offset, condition)
+        if prior is not None:
+            prior = replace(prior, scales=network.prior_scales())
+        found = []
         for level in range(trie.levels):
             nodes, wanted = trie.above[level][place], trie.above[level + 1][place]
-            log_probs, _ = trie.log_probs(level, nodes, network.units.logits(hidden[:, :, level], level), prior)
-            column = wanted - trie.first[level][nodes]
-            loss = loss - log_probs.gather(-1, column[..., None])[..., 0][real].mean()
-        return loss / trie.levels
+            logits = network.units.logits(hidden[:, :, level], level).float()
+            log_probs, _ = trie.log_probs(level, nodes, logits, prior)
+            found.append(log_probs.gather(-1, (wanted - trie.first[level][nodes])[..., None])[..., 0])
+        return torch.stack(found, dim=-1)
 
     def examples(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Condition]:
         """Items [B, M], which of them are to be learnt [B, M], first slots [B] and condition of train slates.
@@ -177,8 +189,9 @@ class DecodingTask(SlateTask):
         c, B, device = self.config, len(rows), rows.device
         slates, lengths = self.slates[rows], self.lengths[rows]
         place = torch.arange(slates.shape[1], device=device)
-        shuffle = torch.where(place < lengths[:, None], torch.rand(slates.shape, device=device), 2.0).argsort(dim=1)
-        slates = slates.gather(1, shuffle)
+        if not self.ordered:
+            shuffle = torch.where(place < lengths[:, None], torch.rand(slates.shape, device=device), 2.0).argsort(dim=1)
+            slates = slates.gather(1, shuffle)
         wanted = torch.rand(B, device=device) < c.seed_rate
         n_seeds = (torch.rand(B, device=device) * (lengths - 1)).ceil().long() * wanted
         most = int(n_seeds.max())
@@ -272,8 +285,7 @@ class SlateDecoder(SlateModel):
 
     def _row_size(self, k: int, s: Any) -> int:
         """Numbers that one row of decoding holds at once."""
-        widest = int(max((first[1:] - first[:-1]).max() for first in self.ids.trie.first))
-        return 4 * s.beam * max(256, widest)
+        return 4 * s.beam * max(256, self.ids.trie.widest)
 
     def _item_units(self) -> bool:
         """Are items their own units, without semantic ids?"""
@@ -293,15 +305,14 @@ class SlateDecoder(SlateModel):
             health, self.ids = found.health, IdCatalogue.of(found, data.catalog, data.features, device)
         with seeded(seed, "init"):
             self.network = self._new_network()
+        task, checkpoint = self._new_task(data), checkpoint_file(self, data, seed)
+        valid = evaluate and (lambda: evaluate(self.generate(data.valid_requests, data.slate_length)))
         report = fit_network(
-            self._new_task(data),
-            data.slates.height,
-            c,
-            seed=seed_of(seed, "train"),
-            evaluate=evaluate and (lambda: evaluate(self.generate(data.valid_requests, data.slate_length))),
-            progress=progress,
-            checkpoint=checkpoint_file(self, data, seed),
-        )
+            task, data.slates.height, c, seed=seed_of(seed, "train"), evaluate=valid, progress=progress,
+            checkpoint=checkpoint,
+        )  # fmt: skip
+        if isinstance(c, AlignmentConfig) and c.alignment != "none" and report.state == "done":
+            report = align(task, data, report, seed=seed, evaluate=valid, progress=progress, checkpoint=checkpoint)
         self.network.to(device).eval()
         report.health |= health
         return report

@@ -1,0 +1,166 @@
+"""What a person sees of a grid: a live table on a terminal, plain lines elsewhere, and a summary with reasons."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..leaderboards.records import Run
+from .cell import Cell
+from .grid import time_left
+from .screen import Screen
+
+STATES = ("queued", "running", "done", "failed", "skipped")
+
+
+@dataclass
+class _Cell:
+    """Where a cell of the grid stands."""
+
+    system: str
+    dataset: str
+    state: str = "queued"
+    expected: float | None = None  # seconds
+    started: float = 0.0
+    at: str = ""  # phase and step
+
+
+class GridScreen(Screen):
+    """A listener of `bench_cells` for many cells, several at a time."""
+
+    def __init__(self, jobs: int) -> None:
+        super().__init__()
+        self.jobs = jobs
+        self.cells: dict[str, _Cell] = {}
+        self.live: Live | None = None
+        self.at = "loading"  # what the whole grid is at
+        self.reused = 0
+        self.told = ""
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            self.live = Live(get_renderable=self.table, console=self.console, refresh_per_second=2, transient=True)
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def __call__(self, event: str, cell: Cell, details: dict[str, Any]) -> None:
+        """Take an event of `bench_cells`."""
+        name = f"{cell.label} on {cell.dataset}, seed {cell.seed}"
+        key = f"{name} {cell.part} {cell.budget} {cell.k}"
+        if event == "queued":
+            self.cells[key] = _Cell(cell.label, cell.dataset, expected=details["expected"])
+        one = self.cells.get(key)
+        if event == "planning":
+            self.at = f"loading {cell.dataset}"
+        elif event == "notice":
+            self.notice(details["text"])
+        elif event == "timing":
+            self.at = f"timing, alone: {details['number']} of {details['of']}, {name}"
+            self._tell(self.at)
+        elif one is None:
+            return
+        elif event == "started":
+            self.at = ""
+            one.state, one.started = "running", time.monotonic()
+        elif event == "progress" and one.state == "running":
+            phase, step, total, _ = details["at"]
+            one.at = f"{phase} {step}/{total}" if total else phase
+        elif event == "finished":
+            state = details["run"].record.state
+            one.state = state if state in ("done", "skipped") else "failed"
+            if details["reused"]:
+                self.reused += 1
+            else:
+                self._ended(name, details["run"], False)
+                self._tell(self.counts())
+
+    def counts(self) -> str:
+        """One line: how many cells wait, work, are done, and how long the rest may take."""
+        found = Counter(cell.state for cell in self.cells.values())
+        words = [f"{found[state]} {state}" for state in STATES if found[state]]
+        if self.reused:
+            words[[word.endswith("done") for word in words].index(True)] += f" ({self.reused} from before)"
+        left = self.seconds_left()
+        return ", ".join(words) + (f"; about {duration(left)} left, then timing" if left else "")
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the last cell ends; None while nothing is known of any."""
+        now, cells = time.monotonic(), list(self.cells.values())
+        return time_left(
+            [cell.expected for cell in cells if cell.state == "queued"],
+            [(cell.expected, now - cell.started) for cell in cells if cell.state == "running"],
+            self.jobs,
+        )
+
+    def table(self) -> Table:
+        """Systems by state, with what each is at."""
+        several = len({cell.dataset for cell in self.cells.values()}) > 1
+        caption = f"{self.at}  {self.counts() if self.cells else ''}".strip()
+        names = ["system", "dataset"] if several else ["system"]
+        table = Table(*names, header_style="bold", caption=caption, caption_justify="left")
+        for state in STATES:
+            table.add_column(state, justify="right")
+        table.add_column("at work")
+        rows: dict[tuple[str, str], list[_Cell]] = {}
+        for cell in self.cells.values():
+            rows.setdefault((cell.system, cell.dataset), []).append(cell)
+        shown = list(rows.items())
+        if len(shown) > (room := max(4, self.console.height - 8)):  # what is at work or went wrong first
+            shown.sort(
+                key=lambda row: min(
+                    ("running", "failed", "queued", "skipped", "done").index(cell.state) for cell in row[1]
+                )
+            )
+            shown = shown[:room]
+        for (system, dataset), cells in shown:
+            found = Counter(cell.state for cell in cells)
+            numbers = [Text(str(found[state] or ""), style="red" if state == "failed" else "") for state in STATES]
+            now = "; ".join(f"{cell.at} ({duration(time.monotonic() - cell.started)})"
+                            for cell in cells if cell.state == "running")  # fmt: skip
+            table.add_row(Text(system), *([dataset] if several else []), *numbers, Text(now, no_wrap=True))
+        return table
+
+    def _tell(self, line: str) -> None:
+        if self.live is None and line != self.told:
+            self.line(line)
+            self.told = line
+
+    def summary(self, runs: Sequence[Run]) -> None:
+        """How many cells ended how, and why those that did not end well."""
+        found = Counter(run.record.state for run in runs)
+        self.line(f"{len(runs)} cells asked for: " + ", ".join(f"{n} {state}" for state, n in sorted(found.items())))
+        for run in runs:
+            name = f"{run.record.label} on {run.spec.dataset}, seed {run.spec.seed}"
+            failed = (run.record.latency or {}).get("failed")
+            if run.record.state != "done":
+                style = "yellow" if run.record.state == "skipped" else "red"
+                self.line(f"  {name}: {run.record.state}: {run.record.reason} ({run.folder / 'log.txt'})", style)
+            elif failed:
+                self.line(f"  {name}: done, but not timed: {failed}", "yellow")
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words.
+
+    >>> duration(42), duration(150), duration(4000)
+    ('42 s', '2 min', '1 h 6 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(int(seconds // 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
