@@ -33,8 +33,9 @@ RECIPE = "1"  # raise it when the numbers change for another reason than the enc
 class Features:
     """Vectors that any model may use: numpy float32, read-only, computed when first asked for, cached on disk.
 
-    Text vectors have unit length, and so have item vectors, except that Word2Vec's of new items are shorter: a guess
-    from their text. Made by `make_features`, `load_features` or `features_for_catalog`.
+    Text vectors have unit length. So have item vectors, except that Word2Vec's are the shorter the fewer train slates
+    tell of the item; of a new one they are a guess from its text. Made by `make_features`, `load_features` or
+    `features_for_catalog`.
 
     Attributes:
         text_encoder: what encodes prompts and the items' texts.

@@ -11,7 +11,7 @@ import numpy as np
 
 from .text_encoder import unit_rows
 
-RECIPE = "word2vec-3"  # raise the number when the vectors change
+RECIPE = "word2vec-4"  # raise the number when the vectors change
 DIMS = 128
 WINDOW = 50  # wider than our slates: every pair of a slate is a context
 WORDS_TRAINED = 5_000_000  # epochs: as many as reach this, but from 5 to 50
@@ -27,7 +27,8 @@ def fit_word2vec(slates: list[list[int]], item_texts: np.ndarray) -> dict[str, n
         item_texts: text vectors [N, d_text].
 
     Returns:
-        "items": float32 [N, d], rows of length 1, of new items less; "ridge": float32 [d_text + 1, d], last row the
+        "items": float32 [N, d], rows of length n / (n + 1) for an item of n train slates, and what the
+        regression gives for a new one; "ridge": float32 [d_text + 1, d], last row the
         intercept.
     """
     from gensim.models import Word2Vec
@@ -50,7 +51,11 @@ def fit_word2vec(slates: list[list[int]], item_texts: np.ndarray) -> dict[str, n
     vectors = unit_rows(model.wv[[str(item) for item in order]])
     # skip-gram vectors share one strong direction; left in, every slate's centre points at the new items, whose
     # predicted vectors are little else (Mu and Viswanath, All-but-the-top, ICLR 2018)
-    items[seen] = unit_rows(vectors - vectors.mean(axis=0))
+    directions = unit_rows(vectors - vectors.mean(axis=0))
+    # an item of one slate points exactly at the middle of that slate: at length 1 such items crowd out the popular ones
+    # wherever a slate's centre is asked for. Shrunk as the mean of n observations and one of nothing.
+    seen_in = np.array([counts[item] for item in order], np.float32)[:, None]
+    items[seen] = directions * (seen_in / (seen_in + 1))
     ridge = _fit_ridge(item_texts[seen], items[seen])
     cold = np.setdiff1d(np.arange(len(items)), seen)
     items[cold] = predict_cold(ridge, item_texts[cold])

@@ -25,6 +25,7 @@ from .base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel
 from .consensus import consensus
 from .diffusion import gaussian
 from .joint_latents import JointLatents, JointTask
+from .neighbour_centres import NeighbourCentres
 from .nn.slate_denoiser import Condition, SlateDenoiser
 from .ordering import Order, by_cosine, by_score
 from .overlap import TrainSlates
@@ -89,6 +90,8 @@ class DMSG(SlateModel):
             "retrieval prior to the rounding",
             "preset consensus: residual, but 32 slates are sampled and the one emitted is what gains most with all of "
             "them as the reference, retrieval prior included (minimum-Bayes-risk decoding)",
+            "preset playlist, where prompts share no words with titles and train slates abound: the offset is from the "
+            "mean slate of the nearest train prompts (cross-fitted), more slots, consensus without a retrieval prior",
         ),
     )
 
@@ -109,7 +112,7 @@ class DMSG(SlateModel):
         latents: Literal["fixed", "joint"] = Field("fixed", description="of the items: kept, or trained as well")
         schedule: gaussian.ScheduleName = Field("cosine", description="of noise, at zero terminal SNR")
         target: Literal["v", "x0"] = Field("v", description="what the network predicts")
-        centre: Literal["none", "prompt2vec"] = Field("none", description="what is taken off the latents")
+        centre: Literal["none", "prompt2vec", "neighbours"] = Field("none", description="what is taken off the latents")
 
         @model_validator(mode="after")
         def _heads_divide_width(self) -> Self:
@@ -160,6 +163,14 @@ class DMSG(SlateModel):
             "order": "slot",
         },
         "ddim50": {"steps": 50},
+        "playlist": {
+            "centre": "neighbours",
+            "guidance": 1.0,
+            "slots": 8,
+            "steps": 3,
+            "votes": 16,
+            "order": "slot",
+        },
     }
     BUDGETS: ClassVar = {
         "smoke": {
@@ -182,13 +193,17 @@ class DMSG(SlateModel):
         self.space = LatentSpace.of(items, c.latent_dim)
         self.prompt2vec = Prompt2Vec()
         self.prompt2vec.fit(data)
+        self.neighbours = NeighbourCentres() if c.centre == "neighbours" else None
+        if self.neighbours is not None:
+            self.neighbours.fit(data)
         self.train_ids = self._train_ids(data)
         self.offset_scale, self.joint = 1.0, None
         self._enter(data.catalog, data.features)
         centres = np.zeros((1, self.space.basis.shape[1]), np.float32)
         latents = self.latents.cpu()
-        if c.centre == "prompt2vec":
-            centres = self.space(cross_fitted_centres(data, seed))
+        if c.centre != "none":
+            kind = NeighbourCentres if c.centre == "neighbours" else Prompt2Vec
+            centres = self.space(cross_fitted_centres(data, seed, kind))
             slate = np.repeat(np.arange(data.slates.height), data.slates["items"].list.len().to_numpy())
             offsets = latents.numpy()[data.slates["items"].explode().to_numpy()] - centres[slate]
             self.offset_scale = float(1 / offsets.std())
@@ -244,6 +259,7 @@ class DMSG(SlateModel):
         self.catalog, self.features = catalog, features
         self._place_items()
         self.prompt2vec.catalog, self.prompt2vec.features = catalog, features
+        self.neighbours = self.neighbours and self.neighbours.with_features(features)
         self._prior: RetrievalPrior | None = None  # made when first asked for
         self._compiled: Any = None
         ids, lengths = self.train_ids
@@ -342,7 +358,7 @@ class DMSG(SlateModel):
         )  # fmt: skip
         if self.config.centre == "none":
             return x0
-        centres = torch.tensor(self.space(self.prompt2vec.centres(prompts)), device=device)
+        centres = torch.tensor(self.space((self.neighbours or self.prompt2vec).centres(prompts)), device=device)
         return x0 / self.offset_scale + centres[rows, None]
 
     def _condition(self, prompts: list[str], seeds: list[list[int]], unconditional: bool) -> Condition:
@@ -395,7 +411,7 @@ class DMSG(SlateModel):
     def with_catalog(self, catalog: Catalog, features: Features) -> Self:
         """The same network over other items: they only need vectors of the same encoder."""
         other = self._over(catalog, features)
-        for name in ("space", "network", "train_ids", "offset_scale", "joint"):
+        for name in ("space", "network", "train_ids", "offset_scale", "joint", "neighbours"):
             setattr(other, name, getattr(self, name))
         other.prompt2vec = self.prompt2vec.with_catalog(catalog, features)
         other._enter(catalog, features)
@@ -409,6 +425,10 @@ class DMSG(SlateModel):
         return {
             **{f"network.{name}": value.cpu().numpy() for name, value in self.network.state_dict().items()},
             **{f"prompt2vec.{name}": value for name, value in self.prompt2vec.arrays().items()},
+            **{
+                f"neighbours.{name}": value
+                for name, value in (self.neighbours.arrays() if self.neighbours else {}).items()
+            },
             "space.mean": self.space.mean,
             "space.basis": self.space.basis,
             "scales": np.array([self.space.scale, self.offset_scale]),
@@ -426,6 +446,11 @@ class DMSG(SlateModel):
         self.prompt2vec.restore(
             {n.removeprefix("prompt2vec."): a for n, a in arrays.items() if n.startswith("prompt2vec.")}
         )
+        self.neighbours = None
+        if self.config.centre == "neighbours":
+            kept = {name: arrays[f"neighbours.{name}"] for name in ("prompts", "slates")}
+            self.neighbours = NeighbourCentres()
+            self.neighbours.restore(kept, self.features)
         self.joint = JointLatents.of_arrays(arrays)
         self._enter(self.catalog, self.features)
         state = {n.removeprefix("network."): torch.tensor(a) for n, a in arrays.items() if n.startswith("network.")}
@@ -434,13 +459,15 @@ class DMSG(SlateModel):
         self.network.to(self.latents.device).eval()
 
 
-def cross_fitted_centres(data: TrainData, seed: int, folds: int = 5) -> np.ndarray:
-    """Prompt2Vec's centre for each train slate [n, d_item], from a regression that never saw the slate's group."""
+def cross_fitted_centres(
+    data: TrainData, seed: int, kind: type[Prompt2Vec] | type[NeighbourCentres] = Prompt2Vec, folds: int = 5
+) -> np.ndarray:
+    """The centre for each train slate [n, d_item], from a regression that never saw the slate's group."""
     groups, group = np.unique(data.slates["group"].to_numpy(), return_inverse=True)
     fold = (np.random.default_rng(seed_of(seed, "folds")).permutation(len(groups)) % folds)[group]
     centres = np.zeros((data.slates.height, data.features.items().shape[1]), np.float32)
     for f in np.unique(fold):
-        model, inside = Prompt2Vec(), fold == f
+        model, inside = kind(), fold == f
         model.fit(replace(data, slates=data.slates.filter(~inside)) if not inside.all() else data)
         centres[inside] = model.centres(data.slates["prompt"].filter(pl.Series(inside)).to_list())
     return centres

@@ -100,7 +100,8 @@ class Prompt2Vec(SlateModel):
         self._prior = self._prior or RetrievalPrior.build(self.catalog, self.features)
         items = self.features.items()
         mean = items.mean(axis=0)
-        cosine = _unit(self.centres(requests["prompt"].to_list()) - mean) @ _unit(items - mean).T
+        lengths = np.linalg.norm(items, axis=1).round(6)  # 1, but of Word2Vec's: the less is known, the shorter
+        cosine = _unit(self.centres(requests["prompt"].to_list()) - mean) @ _unit(items - mean).T * lengths
         return cosine + weight * UNIT * self._prior.scores(requests, "zscored")
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -41,6 +41,13 @@ def test_ridge_is_the_one_of_scikit_learn(features):
     np.testing.assert_allclose(features.items()[list(COLD)], expected, atol=1e-4)
 
 
+def test_the_fewer_slates_the_shorter():
+    slates = [[0, 1, 2 + i % 3] for i in range(30)] + [[5, 6, 7]] * 30 + [[0, 1, 8], [5, 6, 9]]
+    items = fit_word2vec(slates, np.random.default_rng(0).standard_normal((10, 8)).astype(np.float32))["items"]
+    counts = np.bincount(np.concatenate(slates))
+    np.testing.assert_allclose(np.linalg.norm(items, axis=1), counts / (counts + 1), rtol=1e-5)
+
+
 def test_only_train_slates_count(features):
     dataset = small_dataset("word2vec")
     again = fit_word2vec(slates_of(dataset.train), features.item_texts())

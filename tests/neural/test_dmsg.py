@@ -14,7 +14,9 @@ from slatebench.datasets.schema import Catalog, train_data
 from slatebench.models.base import resolve
 from slatebench.models.diffusion import gaussian
 from slatebench.models.dmsg import DMSG, DenoisingTask, cross_fitted_centres
+from slatebench.models.neighbour_centres import NeighbourCentres
 from slatebench.models.nn.slate_denoiser import Condition, SlateDenoiser
+from slatebench.models.prompt2vec import Prompt2Vec
 from slatebench.models.set_regressor import SetRegressor, match
 from slatebench.models.slate_latents import LatentSpace
 from slatebench.models.testing import recall, run_contract
@@ -160,22 +162,37 @@ def test_loss_is_the_one_of_the_paper(data, make_model, monkeypatch):
     assert loss.item() == pytest.approx(seen["v"].pow(2).mean().item(), rel=1e-5)
 
 
-def test_centres_are_cross_fitted(data):
-    before = cross_fitted_centres(data, seed=0)
+@pytest.mark.parametrize("kind", [Prompt2Vec, NeighbourCentres])
+def test_centres_are_cross_fitted(data, kind):
+    before = cross_fitted_centres(data, 0, kind)
     row = 5
     group = data.slates["group"][row]
     other = data.slates.with_columns(
         pl.when(pl.col("group") == group).then(pl.lit([1, 2, 3])).otherwise(pl.col("items")).alias("items")
     )
-    after = cross_fitted_centres(replace(data, slates=other), seed=0)
+    after = cross_fitted_centres(replace(data, slates=other), 0, kind)
     same = np.isclose(before, after).all(axis=1)
     assert same[row] and not same.all()  # a slate has no say in its own centre, but in others'
+
+
+def test_a_neighbours_centre_is_the_mean_slate_of_similar_prompts(data):
+    """Against the sum written out, over all train slates: there are fewer than 50 here."""
+    few = replace(data, slates=data.slates.head(40))
+    model = NeighbourCentres()
+    model.fit(few)
+    prompt = "quiet evening"
+    slates = [data.features.items()[row].mean(axis=0) for row in few.slates["items"].to_list()]
+    cosine = data.features.prompts(few.slates["prompt"].to_list()) @ data.features.prompts([prompt])[0]
+    weights = np.exp(cosine / 0.05)
+    np.testing.assert_allclose(model.centres([prompt])[0], weights @ np.array(slates) / weights.sum(), atol=1e-5)
 
 
 # --- the model --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("address", ["dmsg:residual+prior"])  # one by one they are tested with all other models
+@pytest.mark.parametrize(
+    "address", ["dmsg:residual+prior", "dmsg:playlist"]
+)  # one by one they are tested with all other models
 def test_contract(address):
     assert [check for check in run_contract(address) if not check.passed] == []
 
