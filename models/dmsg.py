@@ -91,7 +91,7 @@ class DMSG(SlateModel):
             "preset consensus: residual, but 32 slates are sampled and the one emitted is what gains most with all of "
             "them as the reference, retrieval prior included (minimum-Bayes-risk decoding)",
             "preset playlist, where prompts share no words with titles and train slates abound: the offset is from the "
-            "mean slate of the nearest train prompts (cross-fitted), more slots, consensus without a retrieval prior",
+            "mean slate of the nearest train prompts (cross-fitted), more slots, consensus with a little retrieval prior",
         ),
     )
 
@@ -169,6 +169,7 @@ class DMSG(SlateModel):
             "slots": 8,
             "steps": 3,
             "votes": 16,
+            "prior_weight": 0.1,
             "order": "slot",
         },
     }
