@@ -272,7 +272,7 @@ def ui(
     import os
     import subprocess
 
-    from ..leaderboards.mlflow_view import connect, tracking_uri
+    from ..leaderboards.mlflow_view import connect, page, tracking_uri
     from ..leaderboards.records import runs_folder
 
     folder = runs_folder(runs).resolve()
@@ -280,7 +280,9 @@ def ui(
     uri = tracking_uri(folder)
     experiments = [e for e in connect(folder).search_experiments() if e.name != "Default"]
     for experiment in experiments:
-        print(f"{experiment.name}: http://127.0.0.1:{port}/#/experiments/{experiment.experiment_id}/runs", flush=True)
+        server = uri.rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{port}"
+        print(f"{experiment.name}: {server}/{page(experiment.experiment_id)}", flush=True)
+        print(f"{' ' * len(experiment.name)}  {server}/{page(experiment.experiment_id, 'CHART')}", flush=True)
     if not experiments:
         print("no runs yet: slatebench bench bm25 --dataset bundle", flush=True)
     if uri.startswith("http"):
