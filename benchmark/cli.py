@@ -12,6 +12,7 @@ import typer
 
 from ..datasets.errors import SlateBenchError, UsageError
 from .cli_data import datasets_app
+from .cli_export import add_commands as add_export
 from .cli_leaderboard import leaderboard_app
 from .cli_measure import add_commands
 from .cli_models import models_app
@@ -42,6 +43,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(tokenizers_app, name="tokenizers")
 app.add_typer(leaderboard_app, name="leaderboard")
 add_commands(app)
+add_export(app)
 
 
 @app.command(

@@ -72,6 +72,7 @@ def connect(runs: Path) -> MlflowClient:
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its table migrations are no news
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # a server that is not there must not hang a bench
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     from mlflow import MlflowClient
@@ -173,6 +174,20 @@ def _digest(name: str, runs: Sequence[Run]) -> str:
     """Changes when anything that the view shows of a system does."""
     records = [run.record.model_dump_json() for run in runs]
     return hashlib.sha256("\n".join([VIEW_VERSION, name, *records]).encode()).hexdigest()[:16]
+
+
+def run_of(client: MlflowClient, run: Run) -> str:
+    """Id of the MLflow run that shows a record (of its seed, not of its system).
+
+    Raises:
+        SlateBenchError: MLflow does not show it.
+    """
+    experiment = client.get_experiment_by_name(run.spec.dataset)
+    if experiment is not None:
+        found = client.search_runs([experiment.experiment_id], f"tags.`{HASH_TAG}` = '{run.spec.hash}'", max_results=1)
+        if found:
+            return found[0].info.run_id
+    raise SlateBenchError(f"MLflow does not show {run.folder}: `slatebench leaderboard rebuild` logs it")
 
 
 def _experiment(client: MlflowClient, dataset: str, folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,21 @@ Make = Callable[..., Any]
 PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store: MLflow takes seconds to make one."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        connect(folder)
+    return folder / "mlflow.db"
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "runs").mkdir(exist_ok=True)
+    shutil.copy(store, tmp_path / "runs" / "mlflow.db")
     return tmp_path / "runs"
 
 
@@ -140,6 +152,7 @@ def test_rebuild_drops_what_has_no_record(make_run: Make, folder: Path) -> None:
 
 
 def test_another_tracking_uri_is_honoured(make_run: Make, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "mlflow.db").unlink()
     other = f"sqlite:///{folder.parent / 'other.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
     assert tracking_uri(folder) == other
