@@ -6,6 +6,7 @@ MODEL   ?= bm25
 DATASET ?= bundle
 SEEDS   ?=
 BUDGET  ?=
+TRIALS  ?=
 ARGS    ?=
 
 VENV  := .venv
@@ -13,7 +14,7 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN   := PYTHONSAFEPATH=1 $(BIN)/slatebench
 
-.PHONY: help setup bench leaderboard ui latency perf test lint clean
+.PHONY: help setup bench sweep leaderboard report ui latency perf docs test lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -33,8 +34,14 @@ $(READY): pyproject.toml constraints.txt
 bench: $(READY) ## run MODEL on DATASET: fit, generate, score, time, record, board
 	@$(RUN) bench $(MODEL) --dataset $(DATASET) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(BUDGET),--budget $(BUDGET)) $(ARGS)
 
+sweep: $(READY) ## search MODEL's settings on one fit (TRIALS=30); the winner is benched on test
+	@$(RUN) sweep $(MODEL) --dataset $(DATASET) $(if $(TRIALS),--trials $(TRIALS)) $(if $(BUDGET),--budget $(BUDGET)) $(ARGS)
+
 leaderboard: $(READY) ## the board of DATASET
 	@$(RUN) leaderboard show --dataset $(DATASET) $(if $(BUDGET),--budget $(BUDGET)) $(ARGS)
+
+report: $(READY) ## the board of DATASET as one offline HTML file (OUT=FILE)
+	@$(RUN) leaderboard html --dataset $(DATASET) $(if $(OUT),--out $(OUT)) $(if $(BUDGET),--budget $(BUDGET)) $(ARGS)
 
 ui: $(READY) ## the MLflow page over all runs
 	@$(RUN) ui $(ARGS)
@@ -45,6 +52,9 @@ latency: $(READY) ## time MODEL (several, in quotes) on DATASET, interleaved
 perf: $(READY) ## speed suites; COMPARE=FILE against an earlier one, SLATEBENCH_PERF_LARGE=1 with a million items
 	@PYTHONSAFEPATH=1 $(BIN)/pytest tests/benchmarks -o addopts="--import-mode=importlib -q" --benchmark-autosave \
 		--benchmark-storage=file://.benchmarks $(if $(COMPARE),--benchmark-compare=$(COMPARE)) $(ARGS)
+
+docs: $(READY) ## the documentation as a site in site/
+	@NO_MKDOCS_2_WARNING=1 PYTHONSAFEPATH=1 $(BIN)/mkdocs build --strict --quiet && echo "open site/index.html"
 
 test: $(READY) ## the test suite, a process per core
 	@PYTHONSAFEPATH=1 $(BIN)/pytest -n auto --dist loadfile $(ARGS)

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from .gate import gate as gate
     from .generate import generate as generate
     from .latency import latency as latency
+    from .report import report as report
     from .rescore import rescore as rescore
     from .show import leaderboard as leaderboard
     from .suite import bench_suite as bench_suite
+    from .sweep import sweep as sweep
 
 _WHERE = {
     "bench": "bench",
@@ -32,10 +34,12 @@ _WHERE = {
     "run_claims": "claims",
     "generate": "generate",
     "latency": "latency",
+    "report": "report",
     "rescore": "rescore",
     "leaderboard": "show",
     "bench_suite": "suite",
     "export_mlflow": "export_mlflow",
+    "sweep": "sweep",
 }
 
 

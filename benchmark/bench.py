@@ -12,16 +12,16 @@ from typing import Any
 import polars as pl
 
 from ..datasets.errors import DataError, SlateBenchError, UsageError
+from ..leaderboards.board import FLOORS
 from ..leaderboards.records import Run, find_run, list_runs, read_run, run_folder, runs_folder
 from ..leaderboards.schema import Budget, RunSpec
+from ..leaderboards.sweeps import tuned as tuned_settings
 from .budgets import MEASURING
 from .cell import Cell, Plan
 from .grid import Shard, expected_seconds, longest_first, run_cells, take_shard
 from .machine import threads
 from .run import base_record
 from .worker import Outcome, Worker
-
-FLOORS = ("random", "popularity")
 
 Listener = Callable[[str, "Cell", dict[str, Any]], None]  # listener(event, cell, details)
 
@@ -73,9 +73,11 @@ def bench(
     k: int | None = None,
     samples: int | None = None,
     encoder: str | None = None,
+    item_vectors: str | None = None,
     bertscore: str | None = None,
     overrides: dict[str, Any] | None = None,
     runs: Path | str | None = None,
+    tuned: bool = False,
     rerun: bool = False,
     timeout: float | None = None,
     memory_gib: float | None = None,
@@ -97,8 +99,11 @@ def bench(
         budget: `smoke`, `standard` or `paper`.
         source: `auto` (real data, else the synthetic twin), `real` or `synthetic`.
         train_share: of the train slates, for learning from less; another fingerprint, another board.
+        encoder: of prompts and item texts: `minilm`, `lsa` or a sentence-transformers name.
+        item_vectors: what makes the item vectors: `word2vec` or an encoder (default: as the dataset's card says).
         overrides: values of Config or Sampling fields of the models.
         runs: folder of the records (default: SLATEBENCH_RUNS or ./runs).
+        tuned: with the settings that `sweep` found for each model; `overrides` hold above them.
         rerun: fit and run again even where a finished record exists.
         timeout: seconds after which a cell is stopped (default by budget).
         memory_gib: memory above which a cell is stopped.
@@ -116,21 +121,23 @@ def bench(
     if not models or not datasets or not seeds:
         raise UsageError("name at least one model, one dataset and one seed")
     common = {"part": part, "budget": budget, "source": source, "split_seed": split_seed, "train_share": train_share,
-              "k": k, "encoder": encoder, "bertscore": bertscore, "timeout": timeout,
+              "k": k, "encoder": encoder, "item_vectors": item_vectors, "bertscore": bertscore, "timeout": timeout,
               "memory_gib": memory_gib}  # fmt: skip
     cells = [
         Cell(dataset=d, model=m, seed=s, samples=samples, overrides=overrides or {}, **common)
         for d, m, s in itertools.product(datasets, models, seeds)
     ]
     return bench_cells(
-        cells, runs=runs, rerun=rerun, latency=latency, mlflow=mlflow, jobs=jobs, listener=listener, debug=debug
-    )
+        cells, runs=runs, tuned=tuned, rerun=rerun, latency=latency, mlflow=mlflow, jobs=jobs, listener=listener,
+        debug=debug,
+    )  # fmt: skip
 
 
 def bench_cells(
     cells: Sequence[Cell],
     *,
     runs: Path | str | None = None,
+    tuned: bool = False,
     rerun: bool = False,
     latency: bool = True,
     mlflow: bool = True,
@@ -145,6 +152,7 @@ def bench_cells(
     Args:
         cells: what to run; those that come to the same spec run once.
         runs: folder of the records.
+        tuned: with the settings that `sweep` found for each model.
         rerun: fit and run again even where a finished record exists.
         latency: measure single-request latency, last and alone.
         mlflow: show the records in MLflow too.
@@ -170,6 +178,8 @@ def bench_cells(
     result = BenchResult([])
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if tuned:
+            cells = _tuned(workers[0], cells, folder, tell)
         plans = _plans(workers[0], cells, leave_out, result, tell)
         asked = {plan.spec.hash for plan in plans}
         plans = _unique([*plans, *_floors(workers[0], plans, tell)])
@@ -245,6 +255,20 @@ def _plan(worker: Worker, cell: Cell, tell: Listener) -> Plan:
     event = outcome.event
     return Plan(cell, RunSpec(**event["spec"]), event["notice"], event["origin"], event["skip"],
                 tuple(event["ceilings"]), event["fit"])  # fmt: skip
+
+
+def _tuned(worker: Worker, cells: Sequence[Cell], runs: Path, tell: Listener) -> list[Cell]:
+    """The cells with what `sweep` found for their models."""
+    found, trials = [], {}
+    for cell in cells:
+        spec = _plan(worker, cell, tell).spec
+        settings = tuned_settings(runs, spec.dataset, cell.model, cell.budget, spec.fingerprint)
+        found.append(cell.model_copy(update={"overrides": settings.overrides | settings.settings | cell.overrides}))
+        trials[cell.model] = settings.trials
+    if len(set(trials.values())) > 1:
+        unequal = ", ".join(f"{model} {n}" for model, n in trials.items())
+        tell("notice", cells[0], {"text": f"tuned with unequal numbers of trials: {unequal}"})
+    return found
 
 
 def _unique(plans: Iterable[Plan]) -> list[Plan]:

@@ -17,10 +17,11 @@ from pydantic import BaseModel, ConfigDict
 from ..datasets.ceilings import ceiling_names
 from ..datasets.errors import UsageError, unknown_name
 from ..datasets.evaluation import EvaluationSpace, evaluation_embedding
-from ..datasets.features import Features, make_features
+from ..datasets.features import Features, make_features, usual_item_vectors
 from ..datasets.registry import find_dataset, load_found
 from ..datasets.schema import PartName, SlateDataset
-from ..datasets.text_encoder import unit_rows
+from ..datasets.text_encoder import DEFAULT_ENCODER, unit_rows
+from ..leaderboards.board import FLOORS
 from ..leaderboards.schema import Budget, RunSpec, Versions
 from ..metrics.base import Truth, make_truth
 from ..metrics.bertscore import SlateBertScore
@@ -48,6 +49,7 @@ class Cell(BaseModel):
     k: int | None = None
     samples: int | None = None
     encoder: str | None = None
+    item_vectors: str | None = None
     bertscore: str | None = None
     overrides: dict[str, Any] = {}
     timeout: float | None = None  # seconds after which the cell is stopped; None: by budget
@@ -94,16 +96,19 @@ def _truth(data: Data, part: PartName, keep: frozenset[str] | None) -> Truth:
 
 def load_data(cell: Cell) -> Data:
     """Dataset, features and evaluation space of a cell (kept for the next cells of this process)."""
-    return _load_data(cell.dataset, cell.source, cell.split_seed, cell.train_share, cell.encoder)
+    return _load_data(cell.dataset, cell.source, cell.split_seed, cell.train_share, cell.encoder, cell.item_vectors)
 
 
 @lru_cache(maxsize=2)
-def _load_data(name: str, source: Any, split_seed: int, train_share: float, encoder: str | None) -> Data:
+def _load_data(
+    name: str, source: Any, split_seed: int, train_share: float, encoder: str | None, item_vectors: str | None
+) -> Data:
     found = find_dataset(name, source)
     dataset = load_found(found, split_seed=split_seed, train_share=train_share)
     thinned = f"learnt from {train_share:.3g} of the train slates ({len(dataset.train):,})" if train_share < 1 else None
     notice = "; ".join(filter(None, [found.notice, thinned])) or None
-    return Data(dataset, make_features(dataset, encoder=encoder), evaluation_embedding(dataset), notice)
+    features = make_features(dataset, encoder=encoder, item_vectors=item_vectors)
+    return Data(dataset, features, evaluation_embedding(dataset), notice)
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,14 @@ class Plan:
     skip: str | None = None
     ceilings: tuple[str, ...] = ()  # of the dataset
     fit: str | None = None  # where its fitted model is kept, under the runs folder; plans may share one
+
+    @property
+    def label(self) -> str:
+        """The cell's label, with what its vectors are made by where that is not the usual."""
+        if self.spec.model in FLOORS or self.spec.model.startswith(CEILING):  # those look at no vectors
+            return self.cell.label
+        encoder = f" encoder={self.spec.encoder}" if self.spec.encoder != DEFAULT_ENCODER else ""
+        return self.cell.label + encoder + (f" item_vectors={self.spec.item_vectors}" if self.spec.item_vectors else "")
 
 
 def plan(cell: Cell) -> Plan:
@@ -143,6 +156,9 @@ def plan(cell: Cell) -> Plan:
     else:
         name, presets = parse_model(cell.model)
         cls = model_class(name)
+        if "allow_collapse" not in cls.Config.model_fields:  # a permission for whoever has a codebook
+            own = {key: value for key, value in cell.overrides.items() if key != "allow_collapse"}
+            cell = cell.model_copy(update={"overrides": own})
         resolved = resolve(cls, presets, cell.budget, cell.overrides)
         config, sampling = resolved.config.model_dump(), resolved.sampling.model_dump()
         origin, version = resolved.origin, code_version(cls)
@@ -152,6 +168,7 @@ def plan(cell: Cell) -> Plan:
         if model.stochastic() or cls.seeded_fit:
             seed = cell.seed  # a deterministic model runs once: all seeds are one spec
         skip = _mismatch(cls, dataset)
+    encoder, made_by = data.features.text_encoder.name, data.features.item_vectors
     bertscore = cell.bertscore or measuring.bertscore
     if bertscore:
         data.bertscore(bertscore)  # a model that can't be had is a mistake to tell before anything is run
@@ -169,7 +186,8 @@ def plan(cell: Cell) -> Plan:
         k=k,
         samples=samples,
         budget=cell.budget,
-        encoder=data.features.encoder,
+        encoder=encoder,
+        item_vectors=made_by if made_by != usual_item_vectors(dataset, encoder) else None,
         cutoffs=cutoffs_of(dataset, k),
         bertscore=bertscore,
         versions=Versions(
@@ -204,7 +222,7 @@ def fit_folder(runs: Path, plan: Plan) -> Path:
     """Where the fitted model of a plan is kept, apart from its runs: a change of Sampling never fits again."""
     spec = plan.spec
     name, _ = parse_model(spec.model)
-    key = spec.model_dump(include={"dataset", "fingerprint", "config", "encoder"})
+    key = spec.model_dump(include={"dataset", "fingerprint", "config", "encoder", "item_vectors"})
     key |= {"model": name, "versions": spec.versions.model_dump()}  # metrics too: early stopping goes by them
     key["seed"] = spec.seed if model_class(name).seeded_fit else 0
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]

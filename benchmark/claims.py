@@ -29,11 +29,12 @@ Verdict = Literal["held", "not held", "inconclusive", "not run"]
 
 @dataclass(frozen=True)
 class System:
-    """A system of an experiment: a model's address, values set by hand, text encoder, share of the train slates."""
+    """A system of an experiment: a model's address, values set by hand, and what it learns from."""
 
     model: str
     settings: dict[str, Any] = field(default_factory=dict)
     encoder: str | None = None
+    item_vectors: str | None = None
     train_share: float = 1.0
 
 
@@ -222,7 +223,7 @@ def _run_claim(
         for role, system in claim.systems.items():
             done = bench(
                 system.model, dataset, seeds=seeds, budget=budget, source=source, overrides=system.settings,
-                runs=folder, encoder=system.encoder, train_share=system.train_share,
+                runs=folder, encoder=system.encoder, item_vectors=system.item_vectors, train_share=system.train_share,
                 samples=claim.samples, latency=False, mlflow=mlflow, listener=listener,
             )  # fmt: skip
             notices += [notice for notice in done.notices if notice not in notices]

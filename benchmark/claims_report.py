@@ -32,7 +32,8 @@ def pair_up(claims: Sequence[Claim], results: Sequence[Result]) -> list[tuple[Cl
     return rows
 
 
-def _cells(claim: Claim, result: Result) -> list[str]:
+def claim_cells(claim: Claim, result: Result) -> list[str]:
+    """A row of the report, under HEAD."""
     ours = "" if result.value is None else f"{result.value:.3f} ({claim.statistic.text})"
     interval = "" if result.low is None or result.high is None else f"[{result.low:.3f}, {result.high:.3f}]"
     return [
@@ -79,7 +80,7 @@ def as_markdown(rows: Sequence[tuple[Claim, Result]]) -> str:
     lines = ["# Claims", "", INTRODUCTION, "", f"{_count(rows)}."]
     for paper, members in _by_paper(rows).items():
         lines += ["", f"## {paper}", "", "| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD)]
-        lines += ["| " + " | ".join(_plain(cell) for cell in _cells(*member)) + " |" for member in members]
+        lines += ["| " + " | ".join(_plain(cell) for cell in claim_cells(*member)) + " |" for member in members]
     notices = dict.fromkeys(notice for _, result in rows for notice in result.notices)
     lines += ["", *(f"- NOTE: {_plain(notice)}" for notice in notices)] if notices else []
     return "\n".join(lines) + "\n"
@@ -97,7 +98,7 @@ def as_html(rows: Sequence[tuple[Claim, Result]]) -> str:
             f"<h2>{escape(paper)}</h2><table><tr>" + "".join(f"<th>{escape(head)}</th>" for head in HEAD) + "</tr>"
         )
         for claim, result in members:
-            cells = [escape(cell) for cell in _cells(claim, result)]
+            cells = [escape(cell) for cell in claim_cells(claim, result)]
             cells[6] = f'<b style="color:{COLOURS[result.verdict]}">{cells[6]}</b>'
             cells[7] = f"<small>{cells[7]}</small>"
             parts.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")

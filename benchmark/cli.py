@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..datasets.errors import SlateBenchError, UsageError
+from . import cli_report as cli_report  # adds `leaderboard html`
 from .cli_data import datasets_app
 from .cli_export import add_commands as add_export
 from .cli_leaderboard import leaderboard_app
 from .cli_measure import add_commands
 from .cli_models import models_app
+from .cli_sweep import sweep
 from .cli_tokenizers import tokenizers_app
 from .options import (
     DatasetOption,
@@ -44,6 +46,7 @@ app.add_typer(tokenizers_app, name="tokenizers")
 app.add_typer(leaderboard_app, name="leaderboard")
 add_commands(app)
 add_export(app)
+app.command(epilog="Example: slatebench sweep dmsg --dataset bundle --trials 30")(sweep)
 
 
 @app.command(
@@ -73,9 +76,16 @@ def bench(
     train_share: Annotated[float, typer.Option(help="Share of the train slates; below 1 another board.")] = 1.0,
     k: Annotated[int | None, typer.Option("-k", help="Slots of a slate (default: the dataset's).")] = None,
     samples: Annotated[int | None, typer.Option(help="Samples per request of a stochastic model.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Text encoder: minilm or a sentence-transformers name.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Text encoder: minilm, lsa or a sentence-transformers name.")
+    ] = None,
+    item_vectors: Annotated[
+        str | None, typer.Option(help="What makes item vectors: word2vec or an encoder (default: as the card says).")
+    ] = None,
     bertscore: Annotated[str | None, typer.Option(help="BERTScore's model or model@layer (default: minilm).")] = None,
     set_: SetOption = None,
+    allow_collapse: Annotated[bool, typer.Option("--allow-collapse", help="Go on with a collapsed codebook.")] = False,
+    tuned: Annotated[bool, typer.Option(help="With the settings that `slatebench sweep` found.")] = False,
     rerun: Annotated[bool, typer.Option(help="Run again even where a finished record exists.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which a cell is stopped.")] = None,
     memory: Annotated[float | None, typer.Option(help="GiB of memory above which a cell is stopped.")] = None,
@@ -100,11 +110,12 @@ def bench(
             wrong = "models" if not models else "--dataset" if not dataset else "--suite: --shard splits a suite"
             raise UsageError(f"missing {wrong}; e.g. bench bm25 --dataset bundle, or bench --suite card")
         own = {"split_seed": split_seed, "train_share": train_share, "k": k, "samples": samples, "encoder": encoder,
-               "bertscore": bertscore}  # fmt: skip
+               "item_vectors": item_vectors, "bertscore": bertscore, "tuned": tuned}  # fmt: skip
         chosen = {name: value for name, value in chosen.items() if value is not None}
         with screen:
             result = run_bench(
-                models, dataset, seeds=parse_seeds(seeds or "0"), overrides=parse_set(set_), listener=screen,
+                models, dataset, seeds=parse_seeds(seeds or "0"), listener=screen,
+                overrides=parse_set(set_) | ({"allow_collapse": True} if allow_collapse else {}),
                 **chosen, **own, **many,
             )  # fmt: skip
     else:
@@ -112,7 +123,8 @@ def bench(
 
         apart = {"models": models, "--set": set_, "--split-seed": split_seed, "-k": k,
                  "--train-share": train_share != 1, "--samples": samples,
-                 "--encoder": encoder, "--bertscore": bertscore}  # fmt: skip
+                 "--encoder": encoder, "--item-vectors": item_vectors,
+                 "--bertscore": bertscore, "--tuned": tuned, "--allow-collapse": allow_collapse}  # fmt: skip
         if given := [name for name, value in apart.items() if value]:
             raise UsageError(f"{given[0]} beside --suite: write it into a suite of your own (a TOML file)")
         with screen:

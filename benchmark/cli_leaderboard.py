@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -35,6 +36,18 @@ def show(
     console.print(tables.as_table(board, metric, console.width))
     for line in tables.caption(board, metric):
         console.print(line, markup=False, soft_wrap=True)
+
+
+@leaderboard_app.command(epilog="Example: slatebench leaderboard publish --out docs/results")
+def publish(
+    out: Annotated[Path, typer.Option(help="Folder of the pages.")] = Path("docs/results"),
+    runs: RunsOption = None,
+) -> None:
+    """Results pages from the records, as Markdown: boards, costs, paired differences, claims, how to repeat them."""
+    from .results import publish as write_pages
+
+    for path in write_pages(out, runs):
+        print(path)
 
 
 @leaderboard_app.command()

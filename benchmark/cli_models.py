@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .options import BudgetOption, JsonOption, SetOption, parse_set
+from .options import BudgetOption, DatasetOption, JsonOption, SetOption, SourceOption, parse_set
 
 models_app = typer.Typer(help="List, show, add and test models.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -55,6 +55,56 @@ def show(
         for row in rows:
             table.add_row(*(str(getattr(row, key)) for key in ("field", "value", "origin", "kind", "type", "doc")))
         output_console().print(table, markup=False)
+
+
+@models_app.command(epilog="Example: slatebench models parameters s2s:sids higr higr:parallel --dataset bundle")
+def parameters(
+    models: Annotated[list[str], typer.Argument(help="Models; the first is the one to compare with.")],
+    dataset: DatasetOption,
+    budget: BudgetOption = "standard",
+    source: SourceOption = "auto",
+    set_: SetOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Trained parameters of models side by side, part by part, without training them."""
+    from ..datasets.features import make_features
+    from ..datasets.registry import load_dataset
+    from ..datasets.schema import train_data
+    from ..models.describe import describe
+    from ..models.parameters import count_parameters
+
+    settings = parse_set(set_)
+    for model in models:
+        describe(model, budget, settings)  # a mistake is told before anything is loaded
+    found = load_dataset(dataset, source=source)
+    data = train_data(found, make_features(found))
+    counts = {model: count_parameters(model, data, budget, settings) for model in models}
+    totals = {model: sum(parts.values()) for model, parts in counts.items()}
+    first = totals[models[0]]
+    more = {model: 100 * (total / first - 1) if first else None for model, total in totals.items()}
+    if json_:
+        rows = [
+            {"model": m, "parts": counts[m], "parameters": totals[m], "difference_percent": more[m]} for m in counts
+        ]
+        print(json.dumps({"dataset": found.name, "budget": budget, "models": rows}))
+        return
+    _print_parameters(counts, totals, more)
+
+
+def _print_parameters(counts: dict[str, dict[str, int]], totals: dict[str, int], more: dict[str, float | None]) -> None:
+    from rich.table import Table
+
+    from .screen import output_console
+
+    table = Table("trained parameters", header_style="bold")
+    for model in counts:
+        table.add_column(model, justify="right")
+    for part in dict.fromkeys(part for parts in counts.values() for part in parts):
+        table.add_row(part, *(f"{parts[part]:,}" if part in parts else "-" for parts in counts.values()))
+    table.add_row("total", *(f"{total:,}" for total in totals.values()), style="bold")
+    signs = [f"{percent:+.1f} %" if percent is not None else "-" for percent in more.values()]
+    table.add_row(f"against {next(iter(counts))}", *signs)
+    output_console().print(table)
 
 
 @models_app.command(epilog="Example: slatebench models new my-model --to ~/my-model")

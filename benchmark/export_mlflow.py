@@ -47,8 +47,9 @@ def export_mlflow(run: Run) -> Exported:
     client = connect(runs)
     run_id = run_of(client, run)
     import mlflow
+    from mlflow.tracking import is_tracking_uri_set
 
-    before = mlflow.get_tracking_uri() if mlflow.tracking.is_tracking_uri_set() else None
+    before = mlflow.get_tracking_uri() if is_tracking_uri_set() else None
     mlflow.set_tracking_uri(client.tracking_uri)
     try:
         with mlflow.start_run(run_id=run_id):

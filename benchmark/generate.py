@@ -11,12 +11,11 @@ import numpy as np
 
 from ..datasets.errors import UsageError
 from ..datasets.schema import EMPTY, make_requests
+from ..datasets.text_encoder import DEFAULT_ENCODER
 from ..leaderboards.records import Run, list_runs, runs_folder
 from ..models.base import SlateModel, resolve
 from ..models.registry import model_class, parse_model
 from .cell import code_version, seeded
-
-USUAL = ("minilm", "word2vec")  # encoders that a card names: runs with another one must be asked for by folder
 
 
 @dataclass(frozen=True)
@@ -155,9 +154,10 @@ def _newest(model: str, dataset: str, overrides: dict[str, Any], source: str, ru
         for run in list_runs(runs_folder(runs), twin)[0]:
             if run.record.state != "done" or run.spec.model != model or not (run.folder / "model").exists():
                 continue
-            if run.spec.versions.model != code_version(cls) or run.spec.encoder not in USUAL:
+            spec = run.spec
+            if spec.versions.model != code_version(cls) or spec.split_seed or spec.train_share < 1:
                 continue
-            if run.spec.split_seed or run.spec.train_share < 1:
+            if spec.encoder != DEFAULT_ENCODER or spec.item_vectors is not None:
                 continue
             if source in ("real", "synthetic") and run.spec.source != source:
                 continue

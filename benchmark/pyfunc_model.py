@@ -10,10 +10,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
 
 from slatebench.benchmark.cell import seeded
 from slatebench.datasets.errors import SlateBenchError
@@ -37,7 +38,7 @@ def _mistake(what: str) -> MlflowException:
     return MlflowException.invalid_parameter_value(what)
 
 
-class Recommender(mlflow.pyfunc.PythonModel):
+class Recommender(PythonModel):
     """Prompts in, slates with titles out."""
 
     def load_context(self, context: Any) -> None:
@@ -93,4 +94,4 @@ class Recommender(mlflow.pyfunc.PythonModel):
         return pd.DataFrame(rows)
 
 
-mlflow.models.set_model(Recommender())
+set_model(Recommender())

@@ -47,6 +47,7 @@ def _rescore(run: Run, folder: Path, bertscore: str | None) -> Run:
         split_seed=spec.split_seed,
         train_share=spec.train_share,
         encoder=spec.encoder,
+        item_vectors=spec.item_vectors,
     )
     data = load_data(cell)
     if data.dataset.fingerprint != spec.fingerprint:

@@ -123,12 +123,7 @@ def _fitted(plan: Plan, data: Data, runs: Path, folder: Path, report: Report, re
     What is measured is always what was saved: a fresh fit is read back too.
     """
     cls = model_class(parse_model(plan.spec.model)[0])
-    kept = fit_folder(runs, plan)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(kept.parent / f".{kept.name}.lock"):
-        cached = (kept / "fit.json").exists() and not rerun
-        if not cached:
-            _fit(cls, plan, data, kept, report)
+    with kept_fit(plan, data, runs, report, rerun) as (kept, cached):
         shutil.copytree(kept, folder, copy_function=_link)
     fit = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
     (folder / "fit.json").unlink()
@@ -139,14 +134,30 @@ def _fitted(plan: Plan, data: Data, runs: Path, folder: Path, report: Report, re
     return _Fitted(model, fit, cached)
 
 
-def _fit(cls: type[SlateModel], plan: Plan, data: Data, kept: Path, report: Report) -> None:
+Watch = Callable[[float], None]  # told each validation value of a fit; may end it by raising
+
+
+@contextmanager
+def kept_fit(plan: Plan, data: Data, runs: Path, report: Report, rerun: bool = False,
+             watch: Watch | None = None) -> Iterator[tuple[Path, bool]]:  # fmt: skip
+    """Folder of the fitted model of a plan, locked, and whether it was there before; fitted now if it was not."""
+    kept = fit_folder(runs, plan)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(kept.parent / f".{kept.name}.lock"):
+        cached = (kept / "fit.json").exists() and not rerun
+        if not cached:
+            _fit(model_class(parse_model(plan.spec.model)[0]), plan, data, kept, report, watch)
+        yield kept, cached
+
+
+def _fit(cls: type[SlateModel], plan: Plan, data: Data, kept: Path, report: Report, watch: Watch | None) -> None:
     spec = plan.spec
     model = cls(cls.Config(**spec.config), cls.Sampling(**spec.sampling))
     model.checkpoint_folder = kept.parent / f"{kept.name}.partial"
     seen = train_data(data.dataset, data.features)
     own = Catalog(data.dataset.catalog.items.clone())  # what a model writes into is its own
     seen = replace(seen, catalog=own, valid_requests=seen.valid_requests.clone())
-    evaluate_valid = evaluator(data, seen.valid_requests)
+    evaluate_valid = evaluator(data, seen.valid_requests, watch)
     started = time.perf_counter()
     with guarded(data, model):
         fit_report = model.fit(
@@ -175,7 +186,7 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def evaluator(data: Data, requests: pl.DataFrame) -> Callable[[Slates], float]:
+def evaluator(data: Data, requests: pl.DataFrame, watch: Watch | None = None) -> Callable[[Slates], float]:
     """The `evaluate` handed to `fit`: the headline metric of slates for `requests` of the validation part."""
     truth = data.truth("valid", set(requests["request"]))
     name = headline(cutoffs_of(data.dataset, data.dataset.slate_length))
@@ -183,9 +194,11 @@ def evaluator(data: Data, requests: pl.DataFrame) -> Callable[[Slates], float]:
     def score(slates: Slates) -> float:
         slates.check(requests, len(data.dataset.catalog), *slates.items.shape[:0:-1])
         with references_closed(False):
-            return float(
-                evaluate(slates, truth, cutoffs=[int(name.rsplit("_", 1)[1])], only={name}).values[name].mean()
-            )
+            scores = evaluate(slates, truth, cutoffs=[int(name.rsplit("_", 1)[1])], only={name})
+            value = float(scores.values[name].mean())
+            if watch is not None:
+                watch(value)
+            return value
 
     return score
 
@@ -238,7 +251,7 @@ def base_record(plan: Plan, state: State, reason: str | None = None) -> Record:
     """A record with everything that is known before (or without) a result."""
     return Record(
         spec=plan.spec,
-        label=plan.cell.label,
+        label=plan.label,
         state=state,
         reason=reason,
         machine=machine(),

@@ -75,6 +75,8 @@ class Screen:
             self._ended(name, details["run"], details["reused"])
         elif event == "notice":
             self.notice(details["text"])
+        elif event == "line":
+            self.line(details["text"])
 
     def _at(self, phase: str, step: int, total: int, message: str = "") -> None:
         description = f"{phase} ({message})" if message else phase

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,9 @@ import polars as pl
 from .array_cache import Arrays, DamagedFile, cache_folder, cached_array, read_array, write_arrays
 from .build import PARTS
 from .errors import DataError
+from .lsa import ARRAYS as LSA_ARRAYS
+from .lsa import RECIPE as LSA
+from .lsa import LsaEncoder, lsa_encoder
 from .schema import Catalog, Part, SlateDataset
 from .text_encoder import DEFAULT_ENCODER, Encoded, TextEncoder, open_encoder
 from .word2vec import RECIPE as WORD2VEC
@@ -33,30 +37,37 @@ class Features:
     from their text. Made by `make_features`, `load_features` or `features_for_catalog`.
 
     Attributes:
-        encoder: name of what made the item vectors, e.g. "minilm" or "word2vec".
-        text_encoder: what encodes texts (of the same name as `encoder`, unless that is "word2vec").
+        text_encoder: what encodes prompts and the items' texts.
+        item_encoder: the text encoder that makes the item vectors; None where Word2Vec makes them.
         catalog: the items, row by row.
     """
 
-    encoder: str
     text_encoder: TextEncoder = field(repr=False)
+    item_encoder: TextEncoder | None = field(repr=False)
     catalog: Catalog = field(repr=False)
     _arrays: _Arrays = field(repr=False)
     _prompts: _PromptStore | None = field(default=None, repr=False)
     _last: dict[tuple[str, ...], Encoded] = field(default_factory=dict, repr=False, init=False)  # of this object alone
 
+    @property
+    def item_vectors(self) -> str:
+        """Name of what made the item vectors, e.g. "minilm" or "word2vec"."""
+        return self.item_encoder.name if self.item_encoder else "word2vec"
+
     @cached_property
     def version(self) -> str:
         """Changes when the numbers may change."""
         text = f"{self.text_encoder.version}.r{RECIPE}"
-        return f"{WORD2VEC}+{text}" if self.encoder == "word2vec" else text
+        if self.item_vectors == self.text_encoder.name:
+            return text
+        return f"{self.item_encoder.version if self.item_encoder else WORD2VEC}+{text}"
 
     def items(self) -> np.ndarray:
         """Item vectors [N, d]."""
-        return self._arrays["items" if self.encoder == "word2vec" else "item_texts"]
+        return self._arrays["items" if "items" in self._arrays.names else "item_texts"]
 
     def item_texts(self) -> np.ndarray:
-        """Text vectors [N, d_text] of the items' texts (equal to `items()` where the encoder is a text encoder)."""
+        """Text vectors [N, d_text] of the items' texts (equal to `items()` where the same encoder makes both)."""
         return self._arrays["item_texts"]
 
     def prompts(self, texts: Sequence[str]) -> np.ndarray:
@@ -121,37 +132,57 @@ class Features:
         return parts[0][1].shape[-1] if parts else self.item_texts().shape[1]
 
 
-def make_features(dataset: SlateDataset, *, encoder: str | None = None, cache: Path | None = None) -> Features:
-    """Features of a dataset, as its card says: text vectors, or Word2Vec over its train slates.
+def usual_item_vectors(dataset: SlateDataset, encoder: str) -> str:
+    """What makes the item vectors unless something else is asked for: as the card says."""
+    return "word2vec" if dataset.card.item_vectors == "word2vec" else encoder
+
+
+def make_features(
+    dataset: SlateDataset, *, encoder: str | None = None, item_vectors: str | None = None, cache: Path | None = None
+) -> Features:
+    """Features of a dataset.
 
     Nothing is read or computed before it is asked for.
 
     Args:
         dataset: the dataset.
-        encoder: text encoder: "minilm" (default), a sentence-transformers name or folder, or "hash".
+        encoder: of prompts and item texts: "minilm" (default), a sentence-transformers name or folder, "lsa" (fitted
+            on the item texts and the train prompts), or "hash".
+        item_vectors: what makes the item vectors: "word2vec" (over the train slates) or a text encoder as above;
+            default: as the card says, `encoder` or "word2vec".
         cache: where vectors are kept; default `SLATEBENCH_CACHE`, else the user's cache folder.
     """
-    text_encoder = open_encoder(encoder or DEFAULT_ENCODER)
     folder = (cache or cache_folder()) / "features"
     catalog = dataset.catalog
 
-    def item_texts() -> np.ndarray:
+    def opened(name: str) -> TextEncoder:
+        if name != LsaEncoder.name:
+            return open_encoder(name)
+        return lsa_encoder([*catalog.texts, *dataset.train.requests["prompt"]], folder / name)
+
+    text_encoder = opened(encoder or DEFAULT_ENCODER)
+    wanted = item_vectors or usual_item_vectors(dataset, text_encoder.name)
+    item_encoder = None if wanted == "word2vec" else opened(wanted)
+
+    def texts_by(encoder: TextEncoder) -> np.ndarray:
         texts, rows = _distinct(catalog.texts)
-        path = folder / _cache_file("items", text_encoder, json.dumps(texts))
-        return cached_array(path, "pooled", lambda: {"pooled": text_encoder.encode(texts).pooled})[rows]
+        path = folder / _cache_file("items", encoder, json.dumps(texts))
+        return cached_array(path, "pooled", lambda: {"pooled": encoder.encode(texts).pooled})[rows]
 
     def word2vec(name: str) -> np.ndarray:
         path = folder / _cache_file(WORD2VEC, text_encoder, dataset.fingerprint)
         return cached_array(path, name, lambda: fit_word2vec(slates_of(dataset.train), arrays["item_texts"]))
 
-    makers = {"item_texts": item_texts}
-    if dataset.card.item_vectors == "word2vec":
+    makers: dict[str, Callable[[], np.ndarray]] = {"item_texts": lambda: texts_by(text_encoder)}
+    if item_encoder is None:
         makers |= {"items": partial(word2vec, "items"), "ridge": partial(word2vec, "ridge")}
+    elif item_encoder.name != text_encoder.name:
+        makers["items"] = partial(texts_by, item_encoder)
     arrays = _Arrays(makers)
     prompts, _ = _distinct([p for name in PARTS for p in dataset.part(name).requests["prompt"].to_list()])
     return Features(
-        encoder="word2vec" if dataset.card.item_vectors == "word2vec" else text_encoder.name,
         text_encoder=text_encoder,
+        item_encoder=item_encoder,
         catalog=catalog,
         _arrays=arrays,
         _prompts=_PromptStore(folder, _cache_file("prompts", text_encoder, json.dumps(prompts)), text_encoder, prompts),
@@ -165,15 +196,15 @@ def features_for_catalog(features: Features, catalog: Catalog) -> Features:
     ridge regression that was fitted with it.
     """
 
-    def item_texts() -> np.ndarray:
+    def texts_by(encoder: TextEncoder, known: Callable[[], np.ndarray]) -> np.ndarray:
         return _carried_over(
             features.catalog.texts,
-            features.item_texts(),
+            known(),
             catalog.texts,
-            lambda new: features.text_encoder.encode([catalog.texts[i] for i in new]).pooled,
+            lambda new: encoder.encode([catalog.texts[i] for i in new]).pooled,
         )
 
-    def items() -> np.ndarray:
+    def word2vec() -> np.ndarray:
         return _carried_over(
             features.catalog.ids,
             features.items(),
@@ -181,24 +212,28 @@ def features_for_catalog(features: Features, catalog: Catalog) -> Features:
             lambda new: predict_cold(features._arrays["ridge"], arrays["item_texts"][new]),
         )
 
-    makers: dict[str, Callable[[], np.ndarray]] = {"item_texts": item_texts}
-    if features.encoder == "word2vec":
-        makers |= {"items": items, "ridge": lambda: features._arrays["ridge"]}
+    makers: dict[str, Callable[[], np.ndarray]] = {
+        "item_texts": partial(texts_by, features.text_encoder, features.item_texts)
+    }
+    if features.item_encoder is None:
+        makers |= {"items": word2vec, "ridge": lambda: features._arrays["ridge"]}
+    elif "items" in features._arrays.names:
+        makers["items"] = partial(texts_by, features.item_encoder, features.items)
     arrays = _Arrays(makers)
     return replace(features, catalog=catalog, _arrays=arrays)
 
 
 def save_features(features: Features, folder: Path) -> None:
-    """Write what `load_features` needs (item vectors, encoder name) into a model's folder."""
+    """Write what `load_features` needs (item vectors, encoder names, a fitted LSA) into a model's folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_arrays(folder / "features.safetensors", {name: features._arrays[name] for name in features._arrays.names})
-    head = {
-        "encoder": features.encoder,
-        "text_encoder": features.text_encoder.name,
-        "text_version": features.text_encoder.version,
-        "version": features.version,
-        "prompts": features._prompts.file if features._prompts else None,
-    }
+    arrays = {name: features._arrays[name] for name in features._arrays.names}
+    encoders = {"text_encoder": features.text_encoder, "item_encoder": features.item_encoder}
+    for encoder in encoders.values():
+        if isinstance(encoder, LsaEncoder):
+            arrays |= {f"lsa.{name}": array for name, array in encoder.arrays().items()}
+    write_arrays(folder / "features.safetensors", arrays)
+    head: dict[str, Any] = {use: [one.name, one.version] if one else None for use, one in encoders.items()}
+    head |= {"arrays": features._arrays.names, "prompts": features._prompts.file if features._prompts else None}
     (folder / "features.json").write_text(json.dumps(head, indent=1), encoding="utf-8")
 
 
@@ -213,20 +248,16 @@ def load_features(folder: Path, catalog: Catalog) -> Features:
     path = folder / "features.safetensors"
     try:
         head = json.loads((folder / "features.json").read_text(encoding="utf-8"))
-        names = ["item_texts", *(["items", "ridge"] if head["encoder"] == "word2vec" else [])]
-        arrays = {name: read_array(path, name) for name in names}
+        arrays = {name: read_array(path, name) for name in head["arrays"]}
+        text_encoder = _reopened(head["text_encoder"], path)
+        item_encoder = _reopened(head["item_encoder"], path) if head["item_encoder"] else None
     except (OSError, ValueError, KeyError, DamagedFile) as error:
         raise DataError(f"{folder}: no readable features of a model ({error}); fit the model again") from error
     if len(arrays["item_texts"]) != len(catalog):
         raise DataError(f"{path} has {len(arrays['item_texts'])} items, the catalogue {len(catalog)}: fit again")
-    text_encoder = open_encoder(head["text_encoder"])
-    if text_encoder.version != head["text_version"]:
-        raise DataError(
-            f"{folder} was fitted with text encoder {head['text_version']}, here is {text_encoder.version}: fit again"
-        )
     return Features(
-        encoder=head["encoder"],
         text_encoder=text_encoder,
+        item_encoder=item_encoder,
         catalog=catalog,
         _arrays=_Arrays({name: partial(arrays.__getitem__, name) for name in arrays}),
         _prompts=_PromptStore.reopen(cache_folder() / "features", head["prompts"], text_encoder),
@@ -256,6 +287,19 @@ class _Arrays:
             array.setflags(write=False)
             self._made[name] = array
         return self._made[name]
+
+
+def _reopened(saved: list[str], path: Path) -> TextEncoder:
+    """A text encoder of a model's features (name, version); a fitted one from the arrays beside them."""
+    name, version = saved
+    if name == LsaEncoder.name:
+        fitted = {array: read_array(path, f"lsa.{array}") for array in LSA_ARRAYS}
+        encoder = LsaEncoder(f"{LSA}-{version.rsplit('-', 1)[1]}", fitted.__getitem__)
+    else:
+        encoder = open_encoder(name)
+    if encoder.version != version:
+        raise DataError(f"{path.parent} was fitted with text encoder {version}, here is {encoder.version}: fit again")
+    return encoder
 
 
 class _PromptStore:

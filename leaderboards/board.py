@@ -23,6 +23,7 @@ from .schema import RunSpec
 HEADLINE = "ndcg_sim_at_10"
 CEILING = "ceiling:"
 FLOORS = ("random", "popularity")
+ALPHA = 0.05  # of the paired tests, after Holm
 
 
 def headline(cutoffs: Sequence[int]) -> str:
@@ -54,6 +55,7 @@ class System:
     scores: list[Scores]
     summary: dict[str, Summary]
     band: tuple[int, int] | None  # (rank, rank of the best system it is not separated from); None for ceilings
+    better_than: list[str] = field(default_factory=list)  # labels it is significantly better than, by the headline
 
     @property
     def kind(self) -> str:
@@ -209,13 +211,18 @@ def build_board(
     rows.sort(key=lambda row: -(row[2][leader]["mean"] or 0))
     contenders = [row for row in rows if not row[0][0].spec.model.startswith(CEILING)]
     values = np.stack([per_request(scores, leader) for _, scores, _ in contenders], axis=1)  # [P, systems]
-    ranking = rank_bands(values, groups=groups, seed=seed)
-    places = [(int(rank), int(band)) for rank, band in zip(ranking.rank, ranking.band, strict=True)]
+    ranking = rank_bands(values, groups=groups, seed=seed, alpha=ALPHA)
     labels = _labels([members[0] for members, _, _ in rows])
-    systems, place = [], iter(places)
+    ranked = [label for row, label in zip(rows, labels, strict=True) if not row[0][0].spec.model.startswith(CEILING)]
+    systems, place = [], iter(range(len(ranked)))
     for (members, scores, summary), label in zip(rows, labels, strict=True):
-        band = None if members[0].spec.model.startswith(CEILING) else next(place)
-        systems.append(System(label, members, scores, summary, band))
+        if members[0].spec.model.startswith(CEILING):
+            systems.append(System(label, members, scores, summary, None))
+            continue
+        i = next(place)
+        beaten = np.flatnonzero((ranking.p[i] <= ALPHA) & (ranking.rank > ranking.rank[i]))
+        band = (int(ranking.rank[i]), int(ranking.band[i]))
+        systems.append(System(label, members, scores, summary, band, [ranked[j] for j in beaten]))
     systems.sort(key=lambda system: system.kind == "ceiling")
     part, budget = on_board[0].spec.part, on_board[0].spec.budget
     notices = list(dict.fromkeys(run.record.notice for run in on_board if run.record.notice))
@@ -255,8 +262,9 @@ def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
 def _settings(run: Run) -> dict[str, object]:
     """What makes a system another one; floors and ceilings look at no text."""
     spec = run.spec
-    encoder = None if spec.model in FLOORS or spec.model.startswith(CEILING) else spec.encoder
-    return {**spec.config, **spec.sampling, "samples": spec.samples, "encoder": encoder}
+    blind = spec.model in FLOORS or spec.model.startswith(CEILING)
+    features = {} if blind else {"encoder": spec.encoder, "item_vectors": spec.item_vectors}
+    return {**spec.config, **spec.sampling, "samples": spec.samples, **features}
 
 
 KEY_NAMES = ("dataset", "fingerprint", "part", "k", "budget", "metric version", "evaluation embedding",

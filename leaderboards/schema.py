@@ -49,7 +49,8 @@ class RunSpec(_Strict):
     k: int
     samples: int
     budget: Budget
-    encoder: str
+    encoder: str  # of the texts
+    item_vectors: str | None = None  # what made the item vectors; None: as the dataset's card says
     cutoffs: list[int]  # of the metrics, largest at most k
     bertscore: str | None = None  # model of BERTScore, None = not measured
     versions: Versions

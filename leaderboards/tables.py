@@ -69,9 +69,12 @@ def _rank(system: System) -> str:
     return str(rank) if rank == best else f"{rank} ({best})"
 
 
-def _cells(board: Board, system: System, columns: Sequence[str], intervals: int) -> list[str]:
+COSTS = ("p50", "fit", "p99", "parameters", "memory")  # the first ones stay longest where there is no room
+
+
+def _cells(board: Board, system: System, columns: Sequence[str], intervals: int, costs: Sequence[str]) -> list[str]:
     """One row; the first `intervals` metrics with their intervals, the rest as plain figures."""
-    cells = [_rank(system), system.label, str(len(system.seeds))]
+    cells = [_rank(system), system.label, str(len(system.seeds)), _beaten(board, system)]
     for i, name in enumerate(columns):
         value = system.summary.get(name)
         if i < intervals or value is None:
@@ -79,24 +82,55 @@ def _cells(board: Board, system: System, columns: Sequence[str], intervals: int)
         else:
             cell = number(value["mean"], value["low"], value["high"])
         cells.append(f"{cell} *" if system.label in board.best(name) else cell)
-    times = [(system.latency(f"{p}_ms", board.machine), "ms") for p in ("p50", "p95")] + [(system.seconds("fit"), "s")]
-    return [*cells, *(with_unit(value, unit) for value, unit in times)]
+    return cells + [_cost(board, system, name) for name in costs]
+
+
+def _cost(board: Board, system: System, name: str) -> str:
+    if name == "parameters":
+        return _parameters(system)
+    if name == "fit":
+        return with_unit(system.seconds("fit"), "s")
+    if name == "memory":
+        return with_unit(system.latency("peak_rss_mib", board.machine), "MiB")
+    return with_unit(system.latency(f"{name}_ms", board.machine), "ms")
+
+
+def _beaten(board: Board, system: System) -> str:
+    """Ranks of the systems that this one is significantly better than, as ranges: `4-6, 9`."""
+    ranks = sorted(other.band[0] for other in board.systems if other.band and other.label in system.better_than)
+    runs: list[list[int]] = []
+    for rank in dict.fromkeys(ranks):
+        if runs and rank == runs[-1][-1] + 1:
+            runs[-1].append(rank)
+        else:
+            runs.append([rank])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def _parameters(system: System) -> str:
+    """How many numbers were fitted: `1.05 M`."""
+    count = system.runs[0].record.cost.get("parameters")
+    if count is None or system.kind == "ceiling":
+        return "–"
+    unit, name = next(((u, n) for u, n in ((1e6, " M"), (1e3, " k")) if count >= u), (1, ""))
+    return f"{float(f'{count / unit:.3g}'):g}{name}"
 
 
 def with_unit(value: float | None, unit: str) -> str:
-    """A time with three significant digits."""
+    """A time or size with three significant digits."""
     return "–" if value is None else f"{float(f'{value:.3g}'):g} {unit}"
 
 
-def _head(columns: Sequence[str]) -> list[str]:
-    return ["rank", "system", "seeds", *(short_name(name) for name in columns), "p50", "p95", "fit"]
+def _head(columns: Sequence[str], costs: Sequence[str]) -> list[str]:
+    return ["rank", "system", "seeds", "beats", *(short_name(name) for name in columns), *costs]
 
 
 def caption(board: Board, metrics: Sequence[str] | None = None) -> list[str]:
     """What a reader must know to read the table of these metrics."""
     lines = [
         "[95 % interval over groups of requests]; * best of its column; rank 3 (1): third, but not separated from the "
-        "first (paired test, Holm). random and popularity are floors, ceiling rows know the references."
+        "first; beats 5-7: significantly better than those ranks (headline metric, paired test, Holm).",
+        "random and popularity are floors, ceiling rows know the references.",
     ]
     lines += [
         f"failed: {run.record.label} seed {run.spec.seed}: {run.record.state}, {run.record.reason}"
@@ -158,17 +192,19 @@ def title(board: Board) -> str:
 def as_table(board: Board, metrics: Sequence[str] | None = None, width: int = 100) -> Table:
     """The board for a terminal `width` characters wide: what does not fit loses its intervals, then its column."""
     columns = columns_of(board, metrics)
-    intervals = len(columns)
+    intervals, costs = len(columns), COSTS
     while True:
-        head = _head(columns)
-        rows = [_cells(board, system, columns, intervals) for system in board.systems]
+        head = _head(columns, costs)
+        rows = [_cells(board, system, columns, intervals, costs) for system in board.systems]
         widths = [max(len(text) for text in column) for column in zip(head, *rows, strict=True)]
-        if sum(widths) + 3 * len(widths) + 1 <= width or (intervals <= 1 and len(columns) <= 1):
+        if sum(widths) + 3 * len(widths) + 1 <= width or (intervals <= 1 and len(columns) <= 1 and len(costs) == 2):
             break
         if intervals > 1:
             intervals -= 1
-        else:
+        elif len(columns) > 4 or len(costs) == 2:
             columns = columns[:-1]
+        else:
+            costs = costs[:-1]
     table = Table(title=Text(title(board)), title_justify="left", header_style="bold")
     for i, text in enumerate(head):
         table.add_column(text, justify="left" if i == 1 else "right", no_wrap=True)
@@ -181,8 +217,9 @@ def as_table(board: Board, metrics: Sequence[str] | None = None, width: int = 10
 def as_markdown(board: Board, metrics: Sequence[str] | None = None) -> str:
     """The board as a Markdown table with its caption."""
     columns = columns_of(board, metrics)
-    rows = [_cells(board, system, columns, len(columns)) for system in board.systems]
-    rows = [_head(columns), ["---"] * len(_head(columns)), *rows]
+    rows = [_cells(board, system, columns, len(columns), COSTS) for system in board.systems]
+    head = _head(columns, COSTS)
+    rows = [head, ["---"] * len(head), *rows]
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
     return "\n".join([f"**{title(board)}**", "", table, "", *(f"- {line}" for line in caption(board, metrics))])
 
@@ -204,12 +241,16 @@ def as_json(board: Board, metrics: Sequence[str] | None = None) -> str:
             "kind": system.kind,
             "rank": system.band[0] if system.band else None,
             "best_rank": system.band[1] if system.band else None,
+            "better_than": system.better_than,
             "seeds": system.seeds,
             "metrics": {
                 name: dict(value) for name, value in system.summary.items() if wanted is None or name in wanted
             },
             "fit_seconds": system.seconds("fit"),
-            "latency": {name: system.latency(name, board.machine) for name in ("p50_ms", "p95_ms", "p99_ms")},
+            "latency": {
+                name: system.latency(name, board.machine) for name in ("p50_ms", "p95_ms", "p99_ms", "peak_rss_mib")
+            },
+            "cost": system.runs[0].record.cost,
         }
         for system in board.systems
     ]

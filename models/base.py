@@ -79,6 +79,7 @@ class SlateModel(ABC):
     Sampling: ClassVar[type[Settings]] = Settings
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
     BUDGETS: ClassVar[dict[Budget, dict[str, Any]]] = {}
+    SPACE: ClassVar[dict[str, Any]] = {}  # what a sweep tries: [values], (low, high), (low, high, step or "log")
     seeded_fit: ClassVar[bool] = False  # does another seed give another fitted model?
 
     catalog: Catalog

@@ -48,6 +48,7 @@ class BM25(SlateModel):
             0.0, ge=0, description="of Gumbel top-k, in standard deviations of the prompt's scores; 0 = the best k"
         )
 
+    SPACE: ClassVar = {"k1": (0.4, 3.0, 0.1), "b": (0.0, 1.0, 0.05)}
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"sampled": {"temperature": 1.1}}  # see the card
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,

@@ -17,15 +17,18 @@ import polars as pl
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
+from torch.nn.functional import cosine_similarity, normalize
 
 from ..datasets.features import Features
 from ..datasets.schema import Catalog, Slates, TrainData
 from .base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress, noise
+from .consensus import consensus
 from .diffusion import gaussian
+from .joint_latents import JointLatents, JointTask
 from .nn.slate_denoiser import Condition, SlateDenoiser
 from .ordering import Order, by_cosine, by_score
 from .overlap import TrainSlates
-from .prior import RetrievalPrior
+from .prior import UNIT, RetrievalPrior
 from .prompt2vec import Prompt2Vec
 from .rounding import Rounded, Rounding, Search, hnsw_index, round_to_items
 from .slate_latents import LatentSpace, SlateTask, prompt_condition, seed_condition
@@ -33,7 +36,6 @@ from .training import TrainingConfig, checkpoint_file, fit_network, pick_device,
 
 T = 1000  # diffusion times
 ROWS = 512  # slates that go through the network at once when sampling
-PRIOR_UNIT = 0.1  # of the z-scored prior, beside a cosine: prior_weight 1 is the weight that prototypes settled on
 
 
 # --- the loss ---------------------------------------------------------------------------------------------
@@ -82,9 +84,11 @@ class DMSG(SlateModel):
             "cosine of prompt and item text",
             "the figure's GroupNorm is taken within each slot, so that slates may be longer than those trained on; its "
             "in- and out-projections are single linear layers, as in the U-Net block they come from",
-            "latents are a PCA of the frozen item vectors on one global scale",
+            "latents are a PCA of the frozen item vectors on one global scale; latents=joint trains them too",
             "preset residual: diffuses the offset from a cross-fitted Prompt2Vec centre; preset prior: adds a "
             "retrieval prior to the rounding",
+            "preset consensus: residual, but 32 slates are sampled and the one emitted is what gains most with all of "
+            "them as the reference, retrieval prior included (minimum-Bayes-risk decoding)",
         ),
     )
 
@@ -102,6 +106,7 @@ class DMSG(SlateModel):
         seed_rate: float = Field(0.1, ge=0, le=1, description="share of train slates with some items as seed items")
         slots: int = Field(4, gt=0, description="slots of a train slate; slates of any length can be sampled")
         latent_dim: int = Field(128, gt=0, description="principal components of the item vectors")
+        latents: Literal["fixed", "joint"] = Field("fixed", description="of the items: kept, or trained as well")
         schedule: gaussian.ScheduleName = Field("cosine", description="of noise, at zero terminal SNR")
         target: Literal["v", "x0"] = Field("v", description="what the network predicts")
         centre: Literal["none", "prompt2vec"] = Field("none", description="what is taken off the latents")
@@ -125,6 +130,7 @@ class DMSG(SlateModel):
         rounding: Rounding = Field("greedy", description="greedy or assignment")
         search: Search = Field("exact", description="of the nearest items: exact, or hnsw beyond a million items")
         prior_weight: float = Field(0.0, ge=0, description="of the retrieval prior in the rounding")
+        votes: int = Field(1, gt=0, description="sampled slates of which the consensus is taken; 1 = round the sample")
         order: Order = Field("prompt", description="of the emitted slate: slot, confidence, prompt or prompt2vec")
         compile: bool = Field(False, description="torch.compile the network: the first call takes a minute or more")
 
@@ -134,11 +140,25 @@ class DMSG(SlateModel):
                 raise ValueError(f"eta is an option of the sampler ddim, not of {self.sampler}")
             if self.prior_weight > 0 and self.search != "exact":
                 raise ValueError("prior_weight needs search=exact: the prior scores all items")
+            if self.votes > 1 and (self.rounding, self.search) != ("greedy", "exact"):
+                raise ValueError("votes > 1 take their own way to items: leave rounding=greedy and search=exact")
             return self
 
+    SPACE: ClassVar = {
+        "steps": [2, 3, 5, 10, 20, 50], "guidance": (1.0, 5.0, 0.25), "eta": (0.0, 1.0, 0.1),
+        "learning_rate": (5e-4, 5e-3, "log"), "dropout": (0.0, 0.3, 0.05), "latent_dim": [64, 128, 256],
+    }  # fmt: skip
     PRESETS: ClassVar = {
         "residual": {"centre": "prompt2vec", "guidance": 1.0},
         "prior": {"prior_weight": 1.0, "order": "confidence"},
+        "consensus": {
+            "centre": "prompt2vec",
+            "guidance": 1.0,
+            "steps": 3,
+            "votes": 32,
+            "prior_weight": 0.3,
+            "order": "slot",
+        },
         "ddim50": {"steps": 50},
     }
     BUDGETS: ClassVar = {
@@ -163,7 +183,7 @@ class DMSG(SlateModel):
         self.prompt2vec = Prompt2Vec()
         self.prompt2vec.fit(data)
         self.train_ids = self._train_ids(data)
-        self.offset_scale = 1.0
+        self.offset_scale, self.joint = 1.0, None
         self._enter(data.catalog, data.features)
         centres = np.zeros((1, self.space.basis.shape[1]), np.float32)
         latents = self.latents.cpu()
@@ -177,18 +197,33 @@ class DMSG(SlateModel):
             task = self.Task(
                 self.network, c, data, latents * self.offset_scale, torch.tensor(centres) * self.offset_scale
             )
+        joint = JointTask(task) if c.latents == "joint" else None
+
+        def take_over() -> None:
+            if joint is not None:
+                self.joint = joint.learned(data.catalog.ids, self.offset_scale)
+                self._place_items()
+
+        def check() -> float:
+            assert evaluate is not None
+            take_over()
+            return evaluate(self.generate(data.valid_requests, data.slate_length))
+
         report = fit_network(
-            task,
+            joint or task,
             data.slates.height,
             c,
             seed=seed_of(seed, "train"),
-            evaluate=evaluate and (lambda: evaluate(self.generate(data.valid_requests, data.slate_length))),
+            evaluate=evaluate and check,
             progress=progress,
             checkpoint=checkpoint_file(self, data, seed),
         )
         self.network.to(pick_device(c))
+        take_over()
         kept = float(((items - self.space.mean) @ self.space.basis).var(axis=0).sum() / items.var(axis=0).sum())
         report.health["latent_variance_kept"] = kept
+        if self.joint is not None:  # 1: nothing moved
+            report.health["joint_latents_cosine"] = float(cosine_similarity(self.latents.cpu(), latents).mean())
         return report
 
     def _new_network(self, text_dim: int) -> SlateDenoiser:
@@ -207,17 +242,23 @@ class DMSG(SlateModel):
     def _enter(self, catalog: Catalog, features: Features) -> None:
         """Everything that hangs on the catalogue."""
         self.catalog, self.features = catalog, features
-        device = pick_device(self.config)
-        self.latents = torch.tensor(self.space(features.items()), device=device)  # [N, d]
-        lengths = torch.tensor(features.items(), device=device).norm(dim=-1, keepdim=True)  # 1, if not a guess
-        self.directions = torch.nn.functional.normalize(self.latents, dim=-1) * lengths
+        self._place_items()
         self.prompt2vec.catalog, self.prompt2vec.features = catalog, features
-        self._prior: RetrievalPrior | None = None  # made when first asked for, as the index
-        self._index: Any = None
+        self._prior: RetrievalPrior | None = None  # made when first asked for
         self._compiled: Any = None
         ids, lengths = self.train_ids
         index = catalog.index
         self.train_slates = TrainSlates(np.array([index.get(i, -1) for i in ids]), lengths, len(catalog))
+
+    def _place_items(self) -> None:
+        """Latents of the catalogue's items [N, d]."""
+        latents = self.space(self.features.items())
+        if self.joint is not None:
+            latents = self.joint(self.catalog.ids, latents)
+        self.latents = torch.tensor(latents, device=(device := pick_device(self.config)))
+        lengths = torch.tensor(self.features.items(), device=device).norm(dim=-1, keepdim=True)  # 1, if not a guess
+        self.directions = normalize(self.latents, dim=-1) * lengths
+        self._index: Any = None  # made when first asked for
 
     @staticmethod
     def _train_ids(data: TrainData) -> tuple[list[str], np.ndarray]:
@@ -235,10 +276,10 @@ class DMSG(SlateModel):
         s, P = self._asked(sampling), requests.height
         items = np.full((P, samples, k), -1, dtype=np.int64)
         scores, duplicates, gap = np.zeros(items.shape), np.zeros(items.shape[:2]), np.zeros(items.shape[:2])
-        step = max(1, ROWS // samples)
+        step = max(1, ROWS // (samples * s.votes))
         for start in range(0, P, step):
             rows = slice(start, min(P, start + step))
-            rounded = self._round(requests[rows], self._vectors(requests[rows], k, samples, seed, s), s)
+            rounded = self._slates(requests[rows], k, samples, seed, s)
             items[rows] = rounded.items.reshape(-1, samples, k)
             scores[rows] = rounded.scores.reshape(-1, samples, k)
             duplicates[rows] = rounded.raw_duplicate_rate.reshape(-1, samples)
@@ -248,17 +289,35 @@ class DMSG(SlateModel):
         overlap = self.train_slates.nearest_overlap(ordered)
         return Slates(ordered, {"raw_duplicate_rate": duplicates, "rounding_gap": gap, "train_slate_overlap": overlap})
 
+    def _slates(self, requests: pl.DataFrame, k: int, samples: int, seed: int, s: Any) -> Rounded:
+        """Slates [P * samples, k]: a sample rounded, or the consensus of several."""
+        bonus, excluded = self._bonus(requests, samples, s), self._excluded(requests, samples)
+        if s.votes == 1:
+            vectors = self._vectors(requests, k, samples, seed, s)
+            if s.search == "hnsw":
+                self._index = self._index or hnsw_index(self.directions)
+            index = self._index if s.search == "hnsw" else None
+            return round_to_items(
+                vectors, self.directions, method=s.rounding, bonus=bonus, excluded=excluded, index=index
+            )
+        K = min(k, self.config.slots)
+        votes = self._vectors(requests, K, samples, seed, s).unflatten(0, (-1, s.votes))
+        train = np.clip(self.train_ids[1], 1, K)  # votes are as long as train slates, so far as there are slots
+        streams = [noise(seed, request, m, "lengths") for request in requests["request"] for m in range(samples)]
+        lengths = np.stack([stream.choice(train, s.votes) for stream in streams])
+        lengths = torch.from_numpy(lengths).to(votes.device)
+        return consensus(votes, lengths, self.directions, k, bonus=bonus, excluded=excluded)
+
     @torch.inference_mode()
     def _vectors(self, requests: pl.DataFrame, k: int, samples: int, seed: int, s: Any) -> Tensor:
-        """Sampled latents [P * samples, k, d]."""
+        """Sampled latents [P * samples * votes, k, d]."""
         P, device, d = requests.height, self.latents.device, self.latents.shape[1]
         prompts = requests["prompt"].to_list()
         generators = [noise(seed, request, m) for request in requests["request"] for m in range(samples)]
 
         def fresh() -> Tensor:
-            return torch.from_numpy(np.stack([g.standard_normal((k, d), dtype=np.float32) for g in generators])).to(
-                device
-            )
+            drawn = np.concatenate([g.standard_normal((s.votes, k, d), dtype=np.float32) for g in generators])
+            return torch.from_numpy(drawn).to(device)
 
         abar, times = gaussian.schedule(self.config.schedule, T), gaussian.timesteps(T, s.steps, s.spacing)
         condition = self._condition(prompts, requests["seed_items"].to_list(), unconditional=s.guidance != 1)
@@ -266,7 +325,7 @@ class DMSG(SlateModel):
         if s.compile:
             self._compiled = self._compiled or torch.compile(self.network, dynamic=True)
         network = self._compiled if s.compile else self.network
-        rows = torch.arange(P, device=device).repeat_interleave(samples)
+        rows = torch.arange(P, device=device).repeat_interleave(samples * s.votes)
         if s.guidance == 1:
             prepared = prepared.take(rows)
             predict = lambda x, i: network(x, prepared, i)  # noqa: E731
@@ -292,27 +351,25 @@ class DMSG(SlateModel):
         tokens, mask, pooled = (
             x.to(device) for x in prompt_condition(self.features, prompts, self.config.prompt_tokens)
         )
-        seed_latents, seed_mask = seed_condition(seeds, self.latents * self.offset_scale)
+        seed_latents, seed_mask = seed_condition(seeds, self.latents)
         keep = torch.ones(len(prompts), dtype=torch.bool, device=device)
-        parts = (tokens, mask, pooled, seed_latents, seed_mask, keep)
+        parts = (tokens, mask, pooled, seed_latents * self.offset_scale, seed_mask, keep)
         if unconditional:
             parts = tuple(torch.cat([x, torch.zeros_like(x[:1])]) for x in parts)
         return Condition(*parts)
 
-    def _round(self, requests: pl.DataFrame, vectors: Tensor, s: Any) -> Rounded:
-        """Items nearest to the sampled vectors."""
-        samples = len(vectors) // requests.height
-        bonus = None
-        if s.prior_weight > 0:
-            self._prior = self._prior or RetrievalPrior.build(self.catalog, self.features)
-            prior = torch.tensor(self._prior.scores(requests, "zscored"), dtype=torch.float32, device=vectors.device)
-            bonus = (s.prior_weight * PRIOR_UNIT * prior).repeat_interleave(samples, dim=0)
+    def _bonus(self, requests: pl.DataFrame, samples: int, s: Any) -> Tensor | None:
+        """The weighted retrieval prior [P * samples, N]."""
+        if s.prior_weight == 0:
+            return None
+        self._prior = self._prior or RetrievalPrior.build(self.catalog, self.features)
+        prior = torch.tensor(self._prior.scores(requests, "zscored"), dtype=torch.float32, device=self.latents.device)
+        return (s.prior_weight * UNIT * prior).repeat_interleave(samples, dim=0)
+
+    def _excluded(self, requests: pl.DataFrame, samples: int) -> list[list[int]]:
+        """The seed items of each slate."""
         seeds = [[i for i in row if 0 <= i < len(self.catalog)] for row in requests["seed_items"].to_list()]
-        excluded = [row for row in seeds for _ in range(samples)] if any(seeds) else []
-        if s.search == "hnsw":
-            self._index = self._index or hnsw_index(self.directions)
-        index = self._index if s.search == "hnsw" else None
-        return round_to_items(vectors, self.directions, method=s.rounding, bonus=bonus, excluded=excluded, index=index)
+        return [row for row in seeds for _ in range(samples)] if any(seeds) else []
 
     def _ordered(self, prompts: list[str], items: np.ndarray, scores: np.ndarray, order: Order) -> np.ndarray:
         """The slates as they are emitted."""
@@ -331,12 +388,14 @@ class DMSG(SlateModel):
         """One evaluation per step; guidance evaluates two rows at once."""
         s = self._asked(sampling)
         parameters = sum(p.numel() for p in self.network.parameters())
-        return {"parameters": parameters, "nfe": s.steps, "rows_per_evaluation": 1 if s.guidance == 1 else 2}
+        parameters += 0 if self.joint is None else self.joint.rows.size
+        rows = s.votes * (1 if s.guidance == 1 else 2)
+        return {"parameters": parameters, "nfe": s.steps, "rows_per_evaluation": rows}
 
     def with_catalog(self, catalog: Catalog, features: Features) -> Self:
         """The same network over other items: they only need vectors of the same encoder."""
         other = self._over(catalog, features)
-        for name in ("space", "network", "train_ids", "offset_scale"):
+        for name in ("space", "network", "train_ids", "offset_scale", "joint"):
             setattr(other, name, getattr(self, name))
         other.prompt2vec = self.prompt2vec.with_catalog(catalog, features)
         other._enter(catalog, features)
@@ -355,6 +414,7 @@ class DMSG(SlateModel):
             "scales": np.array([self.space.scale, self.offset_scale]),
             "train.ids": np.frombuffer("\n".join(ids).encode(), dtype=np.uint8),
             "train.lengths": lengths,
+            **(self.joint.arrays() if self.joint else {}),
         }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
@@ -366,6 +426,7 @@ class DMSG(SlateModel):
         self.prompt2vec.restore(
             {n.removeprefix("prompt2vec."): a for n, a in arrays.items() if n.startswith("prompt2vec.")}
         )
+        self.joint = JointLatents.of_arrays(arrays)
         self._enter(self.catalog, self.features)
         state = {n.removeprefix("network."): torch.tensor(a) for n, a in arrays.items() if n.startswith("network.")}
         self.network = self._new_network(state["tokens.weight"].shape[1])

@@ -19,8 +19,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from . import catalogue_pairs
+from .alignment import AlignmentConfig
 from .base import ModelCard
-from .nn.beam_step import Cache, reorder, step
+from .nn.beam_step import Cache, Stepper, reorder, step
 from .nn.slate_denoiser import Condition
 from .nn.transformer import KeysValues, Transformer
 from .nn.units import CodeUnits
@@ -100,7 +101,8 @@ class HiGR(SlateDecoder):
             "the condition is a prompt instead of a user's history",
             "sizes, optimiser and training are not in the paper: chosen so that parameters equal s2s:sids",
             "the default tokenizer is RQ-VAE: on Bundle CRQ-VAE did not beat it (tokenizer=crqvae)",
-            "no preference alignment: next-code cross entropy only",
+            "preference alignment only with the presets orpo, dpo and simpo; without feedback of users the train slate "
+            "itself is preferred, over negatives made from it",
             "a trie keeps to items of the catalogue and repeats none; items of equal codes are told apart by the "
             "prior, else by popularity",
             "train slates are shuffled (bundles have no order), and filled up with near items of their own items",
@@ -109,8 +111,8 @@ class HiGR(SlateDecoder):
         ),
     )
 
-    class Config(DecoderConfig):
-        """See DecoderConfig."""
+    class Config(AlignmentConfig, DecoderConfig):
+        """See DecoderConfig and AlignmentConfig."""
 
         layers: int = Field(3, gt=0, description="of the planner")
         generator_layers: int = Field(1, gt=0, description="of the item generator")
@@ -119,15 +121,23 @@ class HiGR(SlateDecoder):
     class Sampling(DecoderSampling):
         """See DecoderSampling."""
 
+    SPACE: ClassVar = {
+        "beam": [2, 5, 10, 20, 40], "order": ["slot", "confidence", "prompt"],
+        "learning_rate": (3e-4, 3e-3, "log"), "dropout": (0.0, 0.3, 0.05),
+    }  # fmt: skip
     PRESETS: ClassVar = {
         "parallel": {"parallel": True},
         "prior": {"prior": True, "max_steps": 150},
         "pairs": catalogue_pairs.PRESET,
+        "orpo": {"alignment": "orpo"},
+        "dpo": {"alignment": "dpo"},
+        "simpo": {"alignment": "simpo"},
         "sampled": {"temperature": 1.0, "beam": 20},
         "large": {"width": 256, "layers": 5, "learning_rate": 7e-4},
     }
     BUDGETS: ClassVar = {
-        "smoke": {"max_steps": 20, "width": 32, "layers": 1, "batch_size": 16, "codes": 16, "tokenizer_steps": 60},
+        "smoke": {"max_steps": 20, "width": 32, "layers": 1, "batch_size": 16, "codes": 16, "tokenizer_steps": 60,
+                  "alignment_steps": 5},
         "paper": {"max_steps": 10_000, "width": 512, "layers": 7, "heads": 8, "batch_size": 256, "precision": "bf16",
                   "learning_rate": 3e-4, "warmup_steps": 500, "codes": 1024},
     }  # fmt: skip
@@ -140,12 +150,11 @@ class HiGR(SlateDecoder):
 
     def _decode(self, context: Tensor, mask: Tensor, rows: Tensor, k: int, used: Tensor, prior: TriePrior | None,
                 s: Any, uniform: Tensor) -> Decoded:  # fmt: skip
-        generator = self.network.generator.context(context)
+        generator = Stepper.of(self.network.generator, context, mask)
         decode = self._all_at_once if self.config.parallel else self._slot_by_slot
         return decode(context, mask, generator, rows, k, used, prior, s, uniform)
 
-    def _items(self, plan: Tensor, generator: Cache, mask: Tensor, width: int, used: Tensor,
-               prior: TriePrior | None) -> Candidates:  # fmt: skip
+    def _items(self, plan: Tensor, generator: Stepper, width: int, used: Tensor, prior: TriePrior | None) -> Candidates:
         """A beam inside each item, from the preference embeddings `plan` [R, w]."""
         network, trie = self.network, self.ids.trie
         own: Cache | None = None
@@ -155,31 +164,30 @@ class HiGR(SlateDecoder):
             x = plan[:, None]
             if level and own is not None:
                 own, x = reorder(own, source), network.units.embed(trie.code[level][nodes], level - 1)
-            hidden, own = step(network.generator, x + network.levels.weight[level], own, generator, mask)
+            hidden, own = step(generator, x + network.levels.weight[level], own)
             return network.units.logits(hidden, level)
 
         return item_beam(trie, ask, len(plan), width, used, prior)
 
-    def _slot_by_slot(self, context: Tensor, mask: Tensor, generator: Cache, rows: Tensor, k: int, used: Tensor,
+    def _slot_by_slot(self, context: Tensor, mask: Tensor, generator: Stepper, rows: Tensor, k: int, used: Tensor,
                       prior: TriePrior | None, s: Any, uniform: Tensor) -> Decoded:  # fmt: skip
         """GSBI: plan a slot, settle on an item, feed its codes back."""
         network, trie, R, seeds = self.network, self.ids.trie, len(rows), used.shape[1]
-        keys_values = network.planner.context(context)
+        planner, slots = Stepper.of(network.planner, context, mask), network.slot(torch.arange(k, device=rows.device))
         before, own = network.start.expand(R, 1, -1), None
         scores, repeats, invalid = [], torch.zeros(R), torch.zeros(R)
         for slot in range(k):
-            x = before + network.slot(torch.tensor(slot, device=rows.device))
-            planned, own = step(network.planner, x, own, keys_values, mask)
-            found = self._items(network.project(planned)[:, 0], generator, mask, s.beam, used, prior)
+            planned, own = step(planner, before + slots[slot], own)
+            found = self._items(network.project(planned)[:, 0], generator, s.beam, used, prior)
             score, place = _picked(found.places, found.scores, s, uniform[:, slot])
             used = torch.cat([used, place], dim=1)
             scores.append(score)
             repeats, invalid = repeats + found.repeats.cpu(), invalid + found.invalid.cpu()
-            before = network.units.item(trie.codes_of(trie.items[place.clamp(min=0)])[..., : trie.levels])
+            before = network.units.item(trie.names[place.clamp(min=0), : trie.levels])
         health = {"raw_duplicate_rate": repeats / max(1, k), "invalid_id_rate": invalid / max(1, k)}
         return Decoded(used[:, seeds:], torch.cat(scores, dim=1) if scores else used[:, seeds:].float(), health)
 
-    def _all_at_once(self, context: Tensor, mask: Tensor, generator: Cache, rows: Tensor, k: int, used: Tensor,
+    def _all_at_once(self, context: Tensor, mask: Tensor, generator: Stepper, rows: Tensor, k: int, used: Tensor,
                      prior: TriePrior | None, s: Any, uniform: Tensor) -> Decoded:  # fmt: skip
         """One pass of the planner, all items at once, then from left to right each slot's best item that is free.
 
@@ -191,7 +199,7 @@ class HiGR(SlateDecoder):
         plan = plan[rows]  # [R, k, w]
         each = torch.arange(R, device=rows.device).repeat_interleave(k)
         asked = prior.take(each) if prior is not None else None
-        found = self._items(plan.flatten(0, 1), generator, mask, max(s.beam, k), seeds[each], asked)
+        found = self._items(plan.flatten(0, 1), generator, max(s.beam, k), seeds[each], asked)
         candidates, found_scores = found.places.unflatten(0, (R, k)), found.scores.unflatten(0, (R, k))
         scores, repeats = [], torch.zeros(R)
         for m in range(k):
@@ -202,7 +210,7 @@ class HiGR(SlateDecoder):
             free, order = free.sort(dim=1, descending=True, stable=True)
             score, place = _picked(items.gather(1, order), free, s, uniform[:, m])
             if score.isneginf().any():  # all of a slot's candidates are taken: search again without those
-                again = self._items(plan[:, m], generator, mask, s.beam, used, prior)
+                again = self._items(plan[:, m], generator, s.beam, used, prior)
                 score2, place2 = _picked(again.places, again.scores, s, uniform[:, m])
                 place, score = (
                     torch.where(score.isneginf(), place2, place),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import polars as pl
 from pydantic import Field
@@ -30,6 +32,8 @@ class Hybrid(SlateModel):
         """The mixture."""
 
         bm25_weight: float = Field(0.25, ge=0, description="of the z-scored BM25 beside the z-scored cosine")
+
+    SPACE: ClassVar = {"bm25_weight": (0.0, 1.0, 0.05)}
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
             progress: Progress = no_progress) -> FitReport:  # fmt: skip

@@ -17,6 +17,8 @@ from .ranking import inner
 
 Scale = Literal["zscored", "logit"]
 
+UNIT = 0.1  # of the z-scored prior, beside a cosine: prior_weight 1 is the weight that prototypes settled on
+
 
 class RetrievalPrior:
     """Scores of all items for requests, from the item texts alone: nothing here is trained.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import polars as pl
@@ -12,7 +12,8 @@ from ..datasets.errors import SlateBenchError
 from ..datasets.features import Features
 from ..datasets.schema import Catalog, Slates, TrainData
 from .base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
-from .ranking import nearest
+from .prior import UNIT, RetrievalPrior
+from .ranking import nearest, rank
 
 
 class Prompt2Vec(SlateModel):
@@ -28,8 +29,11 @@ class Prompt2Vec(SlateModel):
             "ridge regression in place of a neural regressor: closed form, the same numbers every time",
             "target residual (default): predicts centre minus prompt vector, so that without evidence it is dense "
             "retrieval; needs prompts and items in one space and turns into direct where item vectors are word2vec",
+            "preset prior: ranks by the centred cosine plus the retrieval prior, as dmsg's rounding does: the control "
+            "of dmsg:prior and dmsg:consensus",
         ),
     )
+    _prior: RetrievalPrior | None = None  # made when first asked for
 
     class Config(Settings):
         """The regression."""
@@ -38,6 +42,16 @@ class Prompt2Vec(SlateModel):
             "residual", description="predict centre minus prompt vector, or the centre itself"
         )
         alpha: float = Field(3.0, gt=0, description="ridge penalty")
+
+    class Sampling(Settings):
+        """How the centre becomes items."""
+
+        prior_weight: float = Field(
+            0.0, ge=0, description="of the retrieval prior beside the centred cosine; 0 = inner products alone"
+        )
+
+    PRESETS: ClassVar = {"prior": {"prior_weight": 0.3}}
+    SPACE: ClassVar = {"alpha": (0.1, 100.0, "log"), "target": ["residual", "direct"]}
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
             progress: Progress = no_progress) -> FitReport:  # fmt: skip
@@ -75,9 +89,19 @@ class Prompt2Vec(SlateModel):
     def generate(self, requests: pl.DataFrame, k: int, *, samples: int = 1, seed: int = 0,
                  sampling: Settings | None = None) -> Slates:  # fmt: skip
         """Slates [P, samples, k]."""
+        if weight := self._asked(sampling).prior_weight:
+            return rank(requests, k, lambda part: self._with_prior(part, weight), self.catalog, samples=samples)
         centres, seeds = self.centres(requests["prompt"].to_list()), requests["seed_items"].to_list()
         items, _ = nearest(centres, self.features.items(), k, self.catalog.by_popularity, seeds)  # [P, k]
         return Slates(np.repeat(items[:, None], samples, axis=1))
+
+    def _with_prior(self, requests: pl.DataFrame, weight: float) -> np.ndarray:
+        """Scores [P, N]: cosine of centre and item about the catalogue's mean, plus the weighted prior."""
+        self._prior = self._prior or RetrievalPrior.build(self.catalog, self.features)
+        items = self.features.items()
+        mean = items.mean(axis=0)
+        cosine = _unit(self.centres(requests["prompt"].to_list()) - mean) @ _unit(items - mean).T
+        return cosine + weight * UNIT * self._prior.scores(requests, "zscored")
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The linear map."""
@@ -97,3 +121,7 @@ class Prompt2Vec(SlateModel):
         other = self._over(catalog, features)
         other.weights, other.bias, other.residual = self.weights, self.bias, self.residual
         return other
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

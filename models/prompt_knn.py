@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -33,6 +33,8 @@ class PromptKNN(SlateModel):
         """Whom to ask."""
 
         neighbours: int = Field(20, ge=1, description="train prompts that vote")
+
+    SPACE: ClassVar = {"neighbours": [5, 10, 20, 40, 80]}
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
             progress: Progress = no_progress) -> FitReport:  # fmt: skip

@@ -33,6 +33,7 @@ BUILTIN: dict[str, Builtin] = {
     "trie-prior": Builtin("trie_prior", "TriePriorModel", "retrieval factorised along semantic ids: their prior alone"),
     "s2s": Builtin("s2s", "S2S", "autoregressive decoder over items or (preset sids) semantic ids"),
     "higr": Builtin("higr", "HiGR", "hierarchical planner and item generator over semantic ids"),
+    "maskgr": Builtin("maskgr", "MaskGR", "masked diffusion over a slate's semantic ids"),
 }
 
 

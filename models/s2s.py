@@ -15,8 +15,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from . import catalogue_pairs
+from .alignment import AlignmentConfig
 from .base import ModelCard
-from .nn.beam_step import Cache, joined, reorder, step
+from .nn.beam_step import Cache, Stepper, joined, reorder, step
 from .nn.slate_denoiser import Condition
 from .nn.transformer import Transformer
 from .nn.units import CodeUnits, ContentUnits
@@ -25,6 +26,8 @@ from .semantic_ids.trie import Beams, TriePrior, advance
 from .slate_decoder import Decoded, DecoderConfig, DecoderSampling, SlateDecoder, SlateNetwork
 
 SLOT_STEP = 1e-3  # by which a slot counts less than the one before in a beam over slates: of equal sets, best first
+
+SPARE = 32  # beams up to which all are asked for at the last level: the winner's keys may cost a step of their own
 
 # --- the network ----------------------------------------------------------------------------------------------
 
@@ -76,14 +79,14 @@ class S2S(SlateDecoder):
             "the prompt's encoder is the suite's frozen text encoder",
             "items have no free embeddings: most items of new slates occur in no train slate",
             "OneRec: dense feed-forward layers instead of a mixture of experts, the suite's tokenizers instead of "
-            "balanced k-means, no preference alignment",
+            "balanced k-means, preference alignment (alignment=dpo, off by default) without a reward model",
             "train slates are shuffled, and filled up with near items of their own items",
             "preset prior: the trie-factorised retrieval prior is added to the logits",
         ),
     )
 
-    class Config(DecoderConfig):
-        """See DecoderConfig."""
+    class Config(AlignmentConfig, DecoderConfig):
+        """See DecoderConfig and AlignmentConfig."""
 
         units: Literal["items", "sids"] = Field("items", description="what is emitted: items or their semantic ids")
         layers: int = Field(4, gt=0, description="decoder layers")
@@ -101,6 +104,10 @@ class S2S(SlateDecoder):
                 raise ValueError("a temperature draws among an item's candidates: it needs search=item")
             return self
 
+    SPACE: ClassVar = {
+        "beam": [2, 5, 10, 20, 40], "order": ["slot", "confidence", "prompt"],
+        "learning_rate": (3e-4, 3e-3, "log"), "dropout": (0.0, 0.3, 0.05),
+    }  # fmt: skip
     PRESETS: ClassVar = {
         "sids": {"units": "sids"},
         "prior": {"prior": True, "max_steps": 150},
@@ -110,9 +117,10 @@ class S2S(SlateDecoder):
         "large": {"width": 256, "layers": 6, "learning_rate": 7e-4},
     }
     BUDGETS: ClassVar = {
-        "smoke": {"max_steps": 20, "width": 32, "layers": 1, "batch_size": 16, "codes": 16, "tokenizer_steps": 60},
+        "smoke": {"max_steps": 20, "width": 32, "layers": 1, "batch_size": 16, "codes": 16, "tokenizer_steps": 60,
+                  "alignment_steps": 5},
         "paper": {"max_steps": 10_000, "width": 512, "layers": 8, "heads": 8, "batch_size": 256, "precision": "bf16",
-                  "learning_rate": 3e-4, "warmup_steps": 500},
+                  "learning_rate": 3e-4, "warmup_steps": 500, "codes": 1024},
     }  # fmt: skip
     network: FlatDecoder
 
@@ -139,7 +147,7 @@ class S2S(SlateDecoder):
         scores, repeats, invalid = [], torch.zeros(R), torch.zeros(R)
         for slot in range(k):
             steps.new_item(before, slot)
-            found = item_beam(trie, lambda *a: steps.ask(trie, *a), R, s.beam, used, prior)
+            found = item_beam(trie, lambda *a: steps.ask(trie, *a), R, s.beam, used, prior, spare=SPARE)
             choice = pick(found.scores, s.temperature, s.top_p, uniform[:, slot])[:, None]
             score, place = found.scores.gather(1, choice), found.places.gather(1, choice)
             place = torch.where(score.isfinite(), place, -1)
@@ -147,9 +155,12 @@ class S2S(SlateDecoder):
             scores.append(score)
             repeats, invalid = repeats + found.repeats.cpu(), invalid + found.invalid.cpu()
             if slot < k - 1:
-                steps.settle(found.back.gather(1, choice)[:, 0])
-                last = trie.code[trie.levels][trie.above[trie.levels][place.clamp(min=0)]]
-                before = self.network.units.embed(last, trie.levels - 1)
+                codes = trie.names[place.clamp(min=0)]  # [R, 1, D + 1]
+                if found.whole:
+                    steps.settle(found.back.gather(1, choice))
+                else:
+                    steps.settle_anew(found.parent.gather(1, choice), codes[..., trie.levels - 2])
+                before = self.network.units.embed(codes[..., -2], trie.levels - 1)
         health = {"raw_duplicate_rate": repeats / max(1, k), "invalid_id_rate": invalid / max(1, k)}
         return Decoded(used[:, seeds:], torch.cat(scores, dim=1) if scores else used[:, seeds:].float(), health)
 
@@ -174,7 +185,8 @@ class S2S(SlateDecoder):
             hit = missing = torch.zeros(R, dtype=torch.bool)
             for level in range(trie.levels + 1):
                 logits = steps.all_of(before, source, slot, level) if level < trie.levels else None
-                now = gone[level + 1].gather(1, origin[..., None].expand(-1, -1, used.shape[2]))
+                now = gone[level + 1]
+                now = now.gather(1, origin[..., None].expand(-1, -1, now.shape[2]))
                 found = advance(trie, level, beams, logits, s.beam, now, prior, weight)
                 beams, source, hit = found.beams, found.source, hit | found.repeats.cpu()
                 missing = missing if found.invalid is None else missing | found.invalid.cpu()
@@ -204,8 +216,7 @@ class _Steps:
     """The cached decoder at work: keys and values of the tokens so far."""
 
     def __init__(self, network: FlatDecoder, context: Tensor, mask: Tensor) -> None:
-        self.network, self.mask = network, mask
-        self.context: Cache = network.decoder.context(context)
+        self.network, self.decoder = network, Stepper.of(network.decoder, context, mask)
         self.prefix: Cache | None = None  # of the items that a row has settled on
         self.own: Cache | None = None  # of the beams' tokens after it
         self.pending: Tensor | None = None
@@ -218,16 +229,25 @@ class _Steps:
         """Logits [R, B, K] of a level (see search.Ask)."""
         if level:
             assert self.own is not None
+            self.earlier = self.own
             self.own = reorder(self.own, source)
             self.before = self.network.units.embed(trie.code[level][nodes], level - 1)
         x = self.before + self.network.place(self.slot, level)
-        hidden, self.own = step(self.network.decoder, x, self.own, self.context, self.mask, self.prefix)
+        hidden, self.own = step(self.decoder, x, self.own, self.prefix)
         return self.network.units.logits(hidden, level)
 
     def settle(self, beam: Tensor) -> None:
-        """Each row goes on with this beam [R] of its last step."""
+        """Each row goes on with this beam [R, 1] of its last step."""
         assert self.own is not None
         self.prefix = joined(self.prefix, self.own, beam)
+
+    def settle_anew(self, beam: Tensor, code: Tensor) -> None:
+        """Each row goes on with this beam [R, 1] of the step before its last, and `code` [R, 1], not asked there."""
+        assert self.own is not None
+        last = len(self.network.levels.weight) - 1
+        x = self.network.units.embed(code, last - 1) + self.network.place(self.slot, last)
+        _, own = step(self.decoder, x, reorder(self.earlier, beam), self.prefix)
+        self.prefix = joined(self.prefix, own, torch.zeros_like(beam))
 
     def all_of(self, before: Tensor, source: Tensor, slot: int, level: int) -> Tensor:
         """Logits [R, B, K] of beams over whole slates, which take in `before` and continue the beams `source`."""
@@ -235,5 +255,5 @@ class _Steps:
             self.own = reorder(self.own, source if self.pending is None else self.pending)
             self.pending = None
         x = before + self.network.place(torch.tensor(slot, device=before.device), level)
-        hidden, self.own = step(self.network.decoder, x, self.own, self.context, self.mask)
+        hidden, self.own = step(self.decoder, x, self.own)
         return self.network.units.logits(hidden, level)

@@ -25,7 +25,7 @@ class SetTask(SlateTask):
         x0, condition = self.batch(rows)
         prepared = self.network.prepare(condition, torch.full((1, 1), float(T - 1), device=rows.device))
         output = self.network(torch.randn_like(x0), prepared, 0)
-        return (output - x0.gather(1, match(output.detach(), x0)[..., None].expand_as(x0))).pow(2).mean()
+        return (output - x0.gather(1, match(output.detach(), x0.detach())[..., None].expand_as(x0))).pow(2).mean()
 
 
 def match(output: Tensor, x0: Tensor) -> Tensor:
@@ -60,8 +60,13 @@ class SetRegressor(DMSG):
         guidance: float = Field(1.0, ge=0, description="classifier-free guidance; 1 = off")
         rounding: Rounding = Field("greedy", description="greedy or assignment")
         prior_weight: float = Field(0.0, ge=0, description="of the retrieval prior in the rounding")
+        votes: int = Field(1, gt=0, description="sampled slates of which the consensus is taken; 1 = round the sample")
         order: Order = Field("prompt", description="of the emitted slate: slot, confidence, prompt or prompt2vec")
 
+    SPACE: ClassVar = {
+        "guidance": (1.0, 3.0, 0.25), "noise_scale": (0.0, 1.0, 0.1),
+        "learning_rate": (5e-4, 5e-3, "log"), "dropout": (0.0, 0.3, 0.05), "latent_dim": [64, 128, 256],
+    }  # fmt: skip
     PRESETS: ClassVar = {
         "residual": {"centre": "prompt2vec"},
         "prior": DMSG.PRESETS["prior"],

@@ -1,4 +1,4 @@
-"""What s2s and higr share: settings, the loss over train slates, fitting, the frame of generating, saving.
+"""What s2s, higr and maskgr share: settings, the loss over train slates, fitting, the frame of generating, saving.
 
 A slate is a sequence of items, an item a tuple of units (its semantic id, or the item itself). The loss is next-unit
 cross entropy with the units before it given, a softmax over the units that exist in the trie; with `prior`, the
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..datasets.features import Features
 from ..datasets.schema import EMPTY, Catalog, Slates, TrainData
+from .alignment import AlignmentConfig, align
 from .base import Evaluate, FitReport, Progress, Settings, SlateModel, no_progress, noise
 from .catalogue_pairs import CataloguePairs
 from .nn.prompt_context import PromptContext
@@ -68,16 +69,21 @@ class DecoderConfig(TrainingConfig, TokenizerConfig):
         return self
 
 
-class DecoderSampling(Settings):
-    """How slates are decoded."""
+class SlateSampling(Settings):
+    """How slates are decoded; the same names in all decoders."""
 
-    beam: int = Field(10, gt=0, description="beams: inside an item, or of whole slates where the search is slate")
     temperature: float = Field(
         0.0, ge=0, description="of the draw among a slot's candidates (the beam's); 0 = the best"
     )
     top_p: float = Field(1.0, gt=0, le=1, description="share of the candidates' probability that is drawn from")
     bm25_weight: float = Field(0.0, ge=0, description="of BM25 (over its largest) beside the cosine, in the prior")
     order: Literal["slot", "confidence", "prompt"] = Field("slot", description="of the emitted slate")
+
+
+class DecoderSampling(SlateSampling):
+    """With beams."""
+
+    beam: int = Field(10, gt=0, description="beams: inside an item, or of whole slates where the search is slate")
 
     @model_validator(mode="after")
     def _draws_need_candidates(self) -> Self:
@@ -131,6 +137,7 @@ class DecodingTask(SlateTask):
         vectors = torch.tensor(data.features.items())
         super().__init__(cast(Any, network), config, data, vectors, torch.zeros(1, vectors.shape[1]))
         self.ids, self.longest = ids, min(data.slate_length, config.slots)
+        self.ordered = False  # are slates learnt in the order of the data? else in a new one each time
         self.pairs = CataloguePairs(data.catalog, data.features) if config.catalogue_pairs else None
         self.register_buffer("neighbours", self._neighbours() if config.fill == "neighbours" else None, False)
 
@@ -146,22 +153,32 @@ class DecodingTask(SlateTask):
     def forward(self, rows: Tensor) -> Tensor:
         """Mean over slots and levels of -log p(unit | units before it, prompt)."""
         items, real, offset, condition = self.examples(rows)
-        trie, network = self.ids.trie, cast("SlateNetwork", self.network)
+        network = cast("SlateNetwork", self.network)
+        return -self.log_probs(network, items, offset, condition, self.retrieval(condition))[real].mean()
+
+    @torch.no_grad()
+    def retrieval(self, condition: Condition) -> TriePrior | None:
+        """The prior of the condition's prompts, where there is one."""
+        if not self.config.prior:
+            return None
+        return TriePrior.build(self.ids.trie, self.config.gamma * condition.pooled @ self.ids.texts.T)
+
+    def log_probs(
+        self, network: SlateNetwork, items: Tensor, offset: Tensor, condition: Condition, prior: TriePrior | None
+    ) -> Tensor:
+        """log p(unit | units before it, prompt) [B, M, D] of slates [B, M], in float32."""
+        trie = self.ids.trie
         place = trie.place[items]
-        codes = trie.codes_of(items)[..., : trie.levels]
-        hidden = network.hidden(codes, offset, condition)
-        prior = None
-        if self.config.prior:
-            with torch.no_grad():
-                prior = TriePrior.build(trie, self.config.gamma * condition.pooled @ self.ids.texts.T)
-            prior.scales = network.prior_scales()
-        loss = torch.zeros((), device=rows.device)
+        hidden = network.hidden(trie.codes_of(items)[..., : trie.levels], offset, condition)
+        if prior is not None:
+            prior = replace(prior, scales=network.prior_scales())
+        found = []
         for level in range(trie.levels):
             nodes, wanted = trie.above[level][place], trie.above[level + 1][place]
-            log_probs, _ = trie.log_probs(level, nodes, network.units.logits(hidden[:, :, level], level), prior)
-            column = wanted - trie.first[level][nodes]
-            loss = loss - log_probs.gather(-1, column[..., None])[..., 0][real].mean()
-        return loss / trie.levels
+            logits = network.units.logits(hidden[:, :, level], level).float()
+            log_probs, _ = trie.log_probs(level, nodes, logits, prior)
+            found.append(log_probs.gather(-1, (wanted - trie.first[level][nodes])[..., None])[..., 0])
+        return torch.stack(found, dim=-1)
 
     def examples(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Condition]:
         """Items [B, M], which of them are to be learnt [B, M], first slots [B] and condition of train slates.
@@ -172,8 +189,9 @@ class DecodingTask(SlateTask):
         c, B, device = self.config, len(rows), rows.device
         slates, lengths = self.slates[rows], self.lengths[rows]
         place = torch.arange(slates.shape[1], device=device)
-        shuffle = torch.where(place < lengths[:, None], torch.rand(slates.shape, device=device), 2.0).argsort(dim=1)
-        slates = slates.gather(1, shuffle)
+        if not self.ordered:
+            shuffle = torch.where(place < lengths[:, None], torch.rand(slates.shape, device=device), 2.0).argsort(dim=1)
+            slates = slates.gather(1, shuffle)
         wanted = torch.rand(B, device=device) < c.seed_rate
         n_seeds = (torch.rand(B, device=device) * (lengths - 1)).ceil().long() * wanted
         most = int(n_seeds.max())
@@ -230,7 +248,7 @@ class Decoded:
 
 
 class SlateDecoder(SlateModel):
-    """Base of s2s and higr. A subclass says `_new_network` and `_decode`."""
+    """Base of s2s, higr and maskgr. A subclass says `_new_network` and `_decode`."""
 
     seeded_fit = True
     Config: ClassVar[type[Settings]] = DecoderConfig
@@ -254,8 +272,20 @@ class SlateDecoder(SlateModel):
             used: places that may not be emitted [R, m], -1 = none.
             prior: of the rows.
             s: Sampling.
-            uniform: random numbers of each row and slot [R, k].
+            uniform: random numbers of each row [R, *_draws].
         """
+
+    def _new_task(self, data: TrainData) -> DecodingTask:
+        """What is trained: `self.network` with its loss over `data`."""
+        return DecodingTask(self.network, self.config, data, self.ids)
+
+    def _draws(self, k: int, s: Any) -> tuple[int, ...]:
+        """Shape of the random numbers that a row draws from: one for each slot."""
+        return (k,)
+
+    def _row_size(self, k: int, s: Any) -> int:
+        """Numbers that one row of decoding holds at once."""
+        return 4 * s.beam * max(256, self.ids.trie.widest)
 
     def _item_units(self) -> bool:
         """Are items their own units, without semantic ids?"""
@@ -275,15 +305,14 @@ class SlateDecoder(SlateModel):
             health, self.ids = found.health, IdCatalogue.of(found, data.catalog, data.features, device)
         with seeded(seed, "init"):
             self.network = self._new_network()
+        task, checkpoint = self._new_task(data), checkpoint_file(self, data, seed)
+        valid = evaluate and (lambda: evaluate(self.generate(data.valid_requests, data.slate_length)))
         report = fit_network(
-            DecodingTask(self.network, c, data, self.ids),
-            data.slates.height,
-            c,
-            seed=seed_of(seed, "train"),
-            evaluate=evaluate and (lambda: evaluate(self.generate(data.valid_requests, data.slate_length))),
-            progress=progress,
-            checkpoint=checkpoint_file(self, data, seed),
-        )
+            task, data.slates.height, c, seed=seed_of(seed, "train"), evaluate=valid, progress=progress,
+            checkpoint=checkpoint,
+        )  # fmt: skip
+        if isinstance(c, AlignmentConfig) and c.alignment != "none" and report.state == "done":
+            report = align(task, data, report, seed=seed, evaluate=valid, progress=progress, checkpoint=checkpoint)
         self.network.to(device).eval()
         report.health |= health
         return report
@@ -297,7 +326,7 @@ class SlateDecoder(SlateModel):
         items = np.full((P, drawn, k), EMPTY, dtype=np.int64)
         scores = np.zeros(items.shape)
         health: dict[str, np.ndarray] = {}
-        step = max(1, min(256, BLOCK // (4 * drawn * s.beam * self._widest())))
+        step = max(1, min(256, BLOCK // (drawn * self._row_size(k, s))))
         for start in range(0, P, step):
             block = slice(start, min(P, start + step))
             part = requests[block]
@@ -316,10 +345,6 @@ class SlateDecoder(SlateModel):
         times = samples // drawn
         return Slates(np.repeat(items, times, axis=1), {n: np.repeat(v, times, axis=1) for n, v in health.items()})
 
-    def _widest(self) -> int:
-        """Numbers that one beam of one row needs."""
-        return max(256, int(max((first[1:] - first[:-1]).max() for first in self.ids.trie.first)))
-
     def _decode_part(self, requests: pl.DataFrame, k: int, samples: int, seed: int, s: Any) -> Decoded:
         c, device, P = self.config, self.ids.device, requests.height
         prompts = requests["prompt"].to_list()
@@ -331,10 +356,11 @@ class SlateDecoder(SlateModel):
         prior = None
         if c.prior:
             prior = self.ids.prior(requests, c.gamma, s.bm25_weight, self.network.prior_scales()).take(rows)
-        uniform = torch.zeros(len(rows), k)
+        shape = self._draws(k, s)
+        uniform = torch.zeros(()).expand(len(rows), *shape)
         if s.temperature > 0:
             pairs = [(request, m) for request in requests["request"] for m in range(samples)]
-            uniform = torch.tensor(np.stack([noise(seed, r, m).random(k) for r, m in pairs])) if pairs else uniform
+            uniform = torch.tensor(np.stack([noise(seed, r, m).random(shape) for r, m in pairs])) if pairs else uniform
         used = self.ids.seed_places(requests, samples)
         return self._decode(context, keys, rows, k, used, prior, s, uniform.to(device))
 

@@ -19,6 +19,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -104,6 +105,27 @@ def checkpoint_file(model: SlateModel, data: TrainData, seed: int) -> Path | Non
     return model.checkpoint_folder / f"{model.name}-{digest}.ckpt"
 
 
+class BeforeTraining(Exception):
+    """Raised by `fit_network` inside `stop_before_training`; `task` holds the network as it would be trained."""
+
+    def __init__(self, task: nn.Module) -> None:
+        super().__init__("stopped before training")
+        self.task = task
+
+
+_stopped: ContextVar[bool] = ContextVar("stopped", default=False)
+
+
+@contextmanager
+def stop_before_training() -> Iterator[None]:
+    """Inside, a fit raises `BeforeTraining` instead of training its network."""
+    token = _stopped.set(True)
+    try:
+        yield
+    finally:
+        _stopped.reset(token)
+
+
 def fit_network(
     task: nn.Module,
     n_rows: int,
@@ -129,6 +151,8 @@ def fit_network(
         Report with the curves `loss`, `learning_rate` and `valid`; `state` is `diverged` where the loss stopped being
         a number or grew out of all proportion.
     """
+    if _stopped.get():
+        raise BeforeTraining(task)
     with _quiet_lightning(), torch.random.fork_rng(), tempfile.TemporaryDirectory() as scratch:
         from pytorch_lightning import Trainer
 

@@ -43,6 +43,7 @@ class TriePriorModel(SlateModel):
         bm25_weight: float = Field(0.0, ge=0, description="of BM25 (over its largest) beside the cosine")
         beam: int = Field(20, gt=0, description="width inside an item")
 
+    SPACE: ClassVar = {"gamma": (10.0, 80.0, 5.0), "bm25_weight": (0.0, 1.0, 0.05), "beam": [10, 20, 40]}
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"bm25": {"bm25_weight": 0.5}}
     BUDGETS: ClassVar = {"smoke": {"codes": 16, "tokenizer_steps": 60}}
 

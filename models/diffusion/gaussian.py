@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from typing import Literal
 
@@ -47,8 +48,12 @@ def zero_terminal_snr(abar: Tensor) -> Tensor:
     return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
 
 
+@cache
 def schedule(name: ScheduleName, T: int) -> Tensor:
-    """abar [T] of the named schedule at zero terminal SNR: sampling starts from pure noise, so must training."""
+    """abar [T] of the named schedule at zero terminal SNR: sampling starts from pure noise, so must training.
+
+    The same tensor at every call: not to be changed in place.
+    """
     return zero_terminal_snr({"cosine": cosine_schedule, "linear": linear_schedule}[name](T))
 
 

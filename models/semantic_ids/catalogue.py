@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -51,6 +52,11 @@ class IdCatalogue:
         if self.tokenizer is not None:
             codes = self.tokenizer.encode(features.items())
         return IdCatalogue(catalog, features, codes, self.tokenizer, self.device)
+
+    @cached_property
+    def place_codes(self) -> Tensor:
+        """Codes by place [N, D]: see Trie."""
+        return self.trie.codes_of(self.trie.items)[:, : self.trie.levels].contiguous()
 
     def prior(
         self, requests: pl.DataFrame, gamma: float, bm25_weight: float, scales: Tensor | None = None

@@ -104,5 +104,5 @@ def check_collapse(name: str, health: dict[str, float], codes: np.ndarray, vecto
         raise SlateBenchError(
             f"the codebook of {name} collapsed ({collisions:.0%} of the items collide, level-1 perplexity "
             f"{perplexity:.2f} "
-            "of its codes): more tokenizer_steps, more codes or another tokenizer; allow_collapse=true goes on anyway"
+            "of its codes): more tokenizer_steps, more codes or another tokenizer; --allow-collapse goes on anyway"
         )

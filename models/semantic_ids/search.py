@@ -22,18 +22,23 @@ Ask = Callable[[int, Tensor, Tensor], Tensor | None]
 class Candidates:
     """Items that a beam found for one slot, best first: places (see Trie) and log-probabilities [R, W].
 
-    `back` [R, W]: the beam of the last call of `ask` that each item continues. `repeats`, `invalid` [R]: was the best
-    item one that is used already, the best code (over all K, along the best beam) one that no item has?
+    `back` [R, W]: the beam before the last level that each item continues, `parent` [R, W]: the one before that.
+    `whole`: were all beams of the last level asked for? `repeats`, `invalid` [R]: was the best item one that is used
+    already, the best code (over all K, along the best beam) one that no item has?
     """
 
     places: Tensor
     scores: Tensor
     back: Tensor
+    parent: Tensor
+    whole: bool
     repeats: Tensor
     invalid: Tensor
 
 
-def item_beam(trie: Trie, ask: Ask, rows: int, width: int, used: Tensor, prior: TriePrior | None) -> Candidates:
+def item_beam(
+    trie: Trie, ask: Ask, rows: int, width: int, used: Tensor, prior: TriePrior | None, spare: int = 1
+) -> Candidates:
     """The best items for one slot of each row, by a beam through the D levels of codes and the digit.
 
     Args:
@@ -43,18 +48,41 @@ def item_beam(trie: Trie, ask: Ask, rows: int, width: int, used: Tensor, prior: 
         width: of the beam.
         used: places of items that may not be emitted [R, m], distinct, -1 = none.
         prior: of the rows.
+        spare: at the last level, of more than so many beams only the best and those with a choice left are asked for
+            (most items are alone below their first codes: their last code is certain, its log-probability 0).
     """
     gone = trie.exhausted(used[:, None])
     beams = Beams.root(rows, used.device)
     source = torch.zeros_like(beams.nodes)
     repeats = invalid = torch.zeros(rows, dtype=torch.bool, device=used.device)
+    before, whole = source, True
     for level in range(trie.levels):
-        found = advance(trie, level, beams, ask(level, beams.nodes, source), width, gone[level + 1], prior)
+        before, open_ = source, None
+        if level == trie.levels - 1 and source.shape[1] > spare:
+            open_ = _open_beams(trie, level, beams.nodes)
+        if open_ is None:
+            logits = ask(level, beams.nodes, source)
+        else:
+            whole, logits = False, ask(level, beams.nodes.gather(1, open_), source.gather(1, open_))
+            if logits is not None:
+                wide = logits.new_zeros(*source.shape, logits.shape[-1])
+                logits = wide.scatter_(1, open_[..., None].expand(-1, -1, logits.shape[-1]), logits)
+        found = advance(trie, level, beams, logits, width, gone[level + 1], prior)
         beams, source, repeats = found.beams, found.source, repeats | found.repeats
         invalid = invalid if found.invalid is None else invalid | found.invalid
     found = advance(trie, trie.levels, beams, None, width, gone[-1], prior)
     back = source.gather(1, found.source)
-    return Candidates(found.beams.nodes, found.beams.scores, back, repeats | found.repeats, invalid)
+    parent = before.gather(1, back)
+    repeats = repeats | found.repeats
+    return Candidates(found.beams.nodes, found.beams.scores, back, parent, whole, repeats, invalid)
+
+
+def _open_beams(trie: Trie, level: int, nodes: Tensor) -> Tensor | None:
+    """The first beam and those whose node has several children [R, n], others where a row has fewer; None = all."""
+    open_ = trie.count[level][nodes] > 1  # [R, B]
+    open_[:, 0] = True
+    n = int(open_.sum(1).amax()) if len(nodes) else 0
+    return None if n == nodes.shape[1] else open_.int().argsort(dim=1, descending=True, stable=True)[:, :n]
 
 
 def pick(scores: Tensor, temperature: float, top_p: float, uniform: Tensor) -> Tensor:

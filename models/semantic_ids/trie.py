@@ -31,6 +31,13 @@ class Trie:
     items: Tensor  # item of each place [N]
     place: Tensor  # place of each item [N]
 
+    def __post_init__(self) -> None:
+        self.count = [f.diff() for f in self.first]  # levels 0..D: children of each node [n_d]
+        self.widest = max(int(c.max()) for c in self.count)  # children of one node
+        self.smallest = [int(s.min()) for s in self.size]  # levels 0..D+1: items below the least of the nodes
+        levels = range(1, len(self.code))
+        self.names = torch.stack([self.code[d][self.above[d]] for d in levels], dim=-1)  # of places [N, D + 1]
+
     @classmethod
     def build(cls, codes: np.ndarray, order: np.ndarray) -> Trie:
         """Trie of items with `codes` [N, D]; items of equal codes are sorted as in `order` [N] (most popular first)."""
@@ -75,8 +82,7 @@ class Trie:
 
     def codes_of(self, items: Tensor) -> Tensor:
         """Codes and digit [..., D + 1] of items [...]."""
-        place = self.place[items]
-        return torch.stack([self.code[d][self.above[d][place]] for d in range(1, self.levels + 2)], dim=-1)
+        return self.names[self.place[items]]
 
     def find(self, codes: Tensor) -> Tensor:
         """Node at level `codes.shape[-1]` of code prefixes [..., d]; -1 where no item has it.
@@ -95,30 +101,36 @@ class Trie:
         return node
 
     def exhausted(self, used: Tensor) -> list[Tensor]:
-        """For levels 0..D+1 the nodes whose items are all used [..., m]; -1 = none.
+        """For levels 0..D+1 the nodes whose items are all used [..., m]; -1 = none; [..., 0] where none can be.
 
         Args:
             used: places of used items, distinct, -1 = none [..., m].
         """
-        out = []
-        for d in range(self.levels + 2):
-            node = torch.where(used >= 0, self.above[d][used.clamp(min=0)], -1)
+        m, out = used.shape[-1], []
+        real, place = used >= 0, used.clamp(min=0)
+        for d in range(self.levels + 1):
+            if self.smallest[d] > m:
+                out.append(used[..., :0])
+                continue
+            node = torch.where(real, self.above[d][place], -1)
             count = (node[..., :, None] == node[..., None, :]).sum(-1)
-            out.append(torch.where((node >= 0) & (count == self.size[d][node.clamp(min=0)]), node, -1))
-        return out
+            out.append(torch.where(real & (count == self.size[d][node]), node, -1))
+        return [*out, used]
 
     def children(self, level: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """Children of `nodes` [...] of a level: nodes of the next level [..., C], and which of them are real."""
-        start = self.first[level][nodes]
-        count = self.first[level][nodes + 1] - start
-        column = torch.arange(int(count.max()) if count.numel() else 0, device=nodes.device)
+        """Children of `nodes` [...] of a level: nodes of the next level [..., C], and which of them are real.
+
+        The last column is never real: room for what is no child.
+        """
+        start, count = self.first[level][nodes], self.count[level][nodes]
+        column = torch.arange(int(count.max()) + 1 if count.numel() else 1, device=nodes.device)
         real = column < count[..., None]
         return torch.where(real, start[..., None] + column, 0), real
 
-    def log_probs(
+    def child_logits(
         self, level: int, nodes: Tensor, logits: Tensor | None, prior: TriePrior | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of the children of `nodes` [R, B], a softmax over the codes that exist there.
+        """Logits of the children of `nodes`, with the prior.
 
         Args:
             level: of `nodes`.
@@ -127,30 +139,41 @@ class Trie:
             prior: added to the logits.
 
         Returns:
-            Log-probabilities [R, B, C] (-inf where there is no child) and the children.
+            Logits [R, B, C] (-inf where there is no child) and the children.
         """
         if level == 0:  # all nodes are the root: its children are no run to look up
-            kids = torch.arange(len(self.code[1]), device=nodes.device).expand(*nodes.shape, -1)
-            total = kids.new_zeros(kids.shape, dtype=torch.float32) if logits is None else logits[..., self.code[1]]
-            if prior is not None:
-                total = total + prior.first_logits()
-            return total.log_softmax(-1), kids
+            codes = self.code[1]
+            kids = torch.arange(len(codes), device=nodes.device).expand(*nodes.shape, -1)
+            if logits is None:
+                total = kids.new_zeros(kids.shape, dtype=torch.float32)
+            else:
+                total = logits if logits.shape[-1] == len(codes) else logits[..., codes]
+            return total if prior is None else total + prior.logits(0, kids), kids
         kids, real = self.children(level, nodes)
-        code = self.code[level + 1][kids]
-        total = torch.zeros(kids.shape, device=nodes.device) if logits is None else logits.gather(-1, code)
         if level == self.levels:
-            total = total - DIGIT_STEP * code
+            total = -DIGIT_STEP * self.code[level + 1][kids]
+        elif logits is None:
+            total = torch.zeros(kids.shape, device=nodes.device)
+        else:
+            total = logits.gather(-1, self.code[level + 1][kids])
         if prior is not None:
-            total = total + prior.logits(level, nodes, kids)
-        return total.masked_fill(~real, -torch.inf).log_softmax(-1), kids
+            total = total + prior.logits(level, kids)
+        return torch.where(real, total, -torch.inf), kids
+
+    def log_probs(
+        self, level: int, nodes: Tensor, logits: Tensor | None, prior: TriePrior | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the children of `nodes`, a softmax over the codes that exist there; see child_logits."""
+        total, kids = self.child_logits(level, nodes, logits, prior)
+        return total.log_softmax(-1), kids
 
 
 @dataclass
 class TriePrior:
     """The trie-factorised retrieval prior: any scores of items as logits of codes, level by level.
 
-    The mass below a node is the log-sum-exp of its items' scores, and the logit of a child is its mass minus its
-    parent's. Without a network the product along a path is the softmax of the scores over the whole catalogue.
+    The mass below a node is the log-sum-exp of its items' scores, and the logit of a child is its mass (among a node's
+    children). Without a network the product along a path is the softmax of the scores over the whole catalogue.
 
     Attributes:
         mass: levels 0..D+1, [P, n_d].
@@ -180,14 +203,10 @@ class TriePrior:
         """The same for rows that ask with these prompts."""
         return TriePrior(self.mass, self.rows[rows], self.scales)
 
-    def first_logits(self) -> Tensor:
-        """What the prior adds to the logits of the root's children [R, 1, C]."""
-        return ((self.mass[1] - self.mass[0])[self.rows] * self.scales[0])[:, None]
-
-    def logits(self, level: int, nodes: Tensor, kids: Tensor) -> Tensor:
-        """What the prior adds to the logits of children [R, B, C] of `nodes` [R, B]."""
-        row = self.rows[:, None]
-        share = self.mass[level + 1][row[..., None], kids] - self.mass[level][row, nodes][..., None]
+    def logits(self, level: int, kids: Tensor) -> Tensor:
+        """What the prior adds to the logits of children [R, B, C] of nodes of a level (at the root of all children)."""
+        below = self.mass[level + 1]
+        share = below[self.rows][:, None] if level == 0 else below[self.rows[:, None, None], kids]
         return share * self.scales[level]
 
 
@@ -246,22 +265,23 @@ def advance(
         prior: of the rows.
         weight: of the new log-probabilities.
     """
-    log_probs, kids = trie.log_probs(level, beams.nodes, logits, prior)
+    logits_of_kids, kids = trie.child_logits(level, beams.nodes, logits, prior)
     R, B, C = kids.shape
+    log_probs = logits_of_kids.log_softmax(-1)
     total = beams.scores[..., None] + (log_probs if weight == 1 else weight * log_probs)
-    free = total
-    if used.shape[-1]:
-        free = torch.cat([total, total.new_empty(R, B, 1)], dim=2)  # a last column that takes what is no child
-        mine = (trie.parent[level + 1][used.clamp(min=0)] == beams.nodes[..., None]) & (used >= 0)  # [R, B, m]
-        column = torch.where(mine, used - trie.first[level][beams.nodes][..., None], C)
-        free = free.scatter_(2, column, -torch.inf)[..., :C]
-    scores, at = free.reshape(R, B * C).topk(min(width, B * C), dim=1)
+    m = used.shape[-1]
+    best = total.flatten(1).amax(1) if m else None
+    if m and level == 0:  # here there is no column for what is no child
+        dump = torch.cat([total, total.new_empty(R, B, 1)], dim=2)
+        total = dump.scatter_(2, torch.where(used >= 0, used, C).expand(R, B, m), -torch.inf)[..., :C]
+    elif m:
+        column = used - trie.first[level][beams.nodes][..., None]  # [R, B, m]
+        total.scatter_(2, torch.where(column >= 0, column, C).clamp(max=C - 1), -torch.inf)
+    scores, at = total.reshape(R, B * C).topk(min(width, B * C), dim=1)
     source = at // C
-    nodes = trie.first[level][beams.nodes.gather(1, source)] + at - source * C
-    nodes = torch.where(scores.isneginf(), 0, nodes)  # padding is no node
-    repeats = total.flatten(1).amax(1) > scores[:, 0] if used.shape[-1] else scores.new_zeros(R, dtype=torch.bool)
+    nodes = at - source * C if level == 0 else kids.view(R, B * C).gather(1, at)
+    repeats = scores.new_zeros(R, dtype=torch.bool) if best is None else best > scores[:, 0]
     invalid = None
     if logits is not None and prior is None:
-        missing = trie.code[level + 1][kids[:, 0]] != logits[:, 0].argmax(-1, keepdim=True)
-        invalid = (missing | log_probs[:, 0].isneginf()).all(-1)
+        invalid = logits[:, 0].amax(-1) > logits_of_kids[:, 0].amax(-1)
     return Advanced(Beams(nodes, scores), source, repeats, invalid)

@@ -1,4 +1,5 @@
-"""HiGR against its flat twin: same ids, same size (about 7 M parameters), random weights, one thread, interleaved.
+"""HiGR and MaskGR against their flat twin: same ids and size (about 7 M parameters), random weights, one thread,
+interleaved.
 
 Both denominators: the flat decoder with beams over slates (OneRec's way), and with a greedy slate and beams inside
 items.
@@ -26,6 +27,15 @@ SYSTEMS = {
     "higr": ("higr:large", {}),
     "higr:parallel": ("higr:parallel+large", {}),
 }
+MASKED = {
+    "1 pass": {},
+    "4 passes": {"refinements": 3},
+    "8 passes": {"refinements": 7},
+    "16 passes": {"refinements": 15},
+    "confidence, 4 passes": {"decoder": "confidence", "passes": 4},
+    "confidence, 8 passes": {"decoder": "confidence", "passes": 8},
+    "confidence, 16 passes": {"decoder": "confidence", "passes": 16},
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +50,7 @@ def systems(tmp_path_factory):
     codes = rng.integers(0, 256, (N, 3))
     tokenizer = Tokenizer(np.zeros((3, 256, 4), np.float32))
     models = {}
-    for name, (address, sampling) in SYSTEMS.items():
+    for name, (address, sampling) in (SYSTEMS | {"maskgr": ("maskgr:large", {})}).items():
         cls = model_class(parse_model(address)[0])
         settings = resolve(cls, parse_model(address)[1], "standard", {})
         model = cls(settings.config, settings.sampling)
@@ -60,9 +70,10 @@ def systems(tmp_path_factory):
 def test_higr_against_its_flat_twin(systems, batch, beam, rounds, benchmark):
     torch.set_num_threads(1)
     requests = make_requests([f"w{i} w{i + 1} w{2 * i} for a trip" for i in range(batch)])
-    times = {name: [] for name in systems}
+    times = {name: [] for name in SYSTEMS}
     for _ in range(rounds + 1):  # interleaved; the first round warms up
-        for name, (model, values) in systems.items():
+        for name in SYSTEMS:
+            model, values = systems[name]
             sampling = model.Sampling(beam=beam, **values)
             start = time.process_time()
             model.generate(requests, SLOTS, sampling=sampling)
@@ -74,3 +85,23 @@ def test_higr_against_its_flat_twin(systems, batch, beam, rounds, benchmark):
         print(f"batch {batch} beam {beam}: {name}: {value:.1f} ms, {slate / value:.2f}x, {item / value:.2f}x")
     model, values = systems["higr"]
     benchmark.pedantic(lambda: model.generate(requests, SLOTS, sampling=model.Sampling(beam=beam)), rounds=1)
+
+
+@pytest.mark.parametrize(("batch", "beam", "rounds"), [(1, 1, 15), (1, 10, 5), (32, 1, 3)])
+def test_masked_diffusion_against_its_flat_twin(systems, batch, beam, rounds, benchmark):
+    torch.set_num_threads(1)
+    requests = make_requests([f"w{i} w{i + 1} w{2 * i} for a trip" for i in range(batch)])
+    (flat, search), (masked, _) = systems["flat, beams inside items"], systems["maskgr"]
+    asked = {"flat": (flat, flat.Sampling(beam=beam, **search))}
+    asked |= {name: (masked, masked.Sampling(**values)) for name, values in MASKED.items()}
+    times = {name: [] for name in asked}
+    for _ in range(rounds + 1):  # interleaved; the first round warms up
+        for name, (model, sampling) in asked.items():
+            start = time.process_time()
+            model.generate(requests, SLOTS, sampling=sampling)
+            times[name].append(time.process_time() - start)
+    ms = {name: 1e3 * float(np.median(taken[1:])) / batch for name, taken in times.items()}
+    for name, value in ms.items():
+        benchmark.extra_info[name] = {"ms": value, "to_flat": ms["flat"] / value}
+        print(f"batch {batch} beam {beam}: {name}: {value:.1f} ms, {ms['flat'] / value:.2f}x")
+    benchmark.pedantic(lambda: masked.generate(requests, SLOTS), rounds=1)

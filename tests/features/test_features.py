@@ -37,7 +37,7 @@ def use_everything(features) -> tuple[np.ndarray, ...]:
 @pytest.mark.parametrize("item_vectors", ["text", "word2vec"])
 def test_shapes_and_unit_rows(item_vectors):
     features = make_features(small_dataset(item_vectors), encoder="hash")
-    assert features.encoder == ("word2vec" if item_vectors == "word2vec" else "hash")
+    assert features.item_vectors == ("word2vec" if item_vectors == "word2vec" else "hash")
     assert features.items().shape == (60, 128 if item_vectors == "word2vec" else 64)
     assert features.item_texts().shape == (60, 64)
     for array in (features.items(), features.item_texts(), features.prompts(["coffee", "new"])):
@@ -154,7 +154,7 @@ def test_saved_features_come_back_whole(item_vectors, calls, tmp_path):
     save_features(features, tmp_path / "model")
     calls.clear()
     loaded = load_features(tmp_path / "model", dataset.catalog)
-    assert (loaded.encoder, loaded.version) == (features.encoder, features.version)
+    assert (loaded.item_vectors, loaded.version) == (features.item_vectors, features.version)
     assert all(np.array_equal(a, b) for a, b in zip(first, use_everything(loaded), strict=True))
     assert calls == []  # the dataset's prompts still come from the cache
     np.testing.assert_allclose(loaded.prompts(["brand new"]), features.prompts(["brand new"]), atol=1e-6)

@@ -299,7 +299,7 @@ def test_statistics_from_records(bed):
     assert worse.value == pytest.approx(-results["test-better"].value) and Rule(low=0.0).verdict(worse) == "not held"
     recorded = retrieval.record.metrics["ndcg_at_5"].mean - chance.record.metrics["ndcg_at_5"].mean
     assert worse.value == pytest.approx(-recorded)
-    with pytest.raises(SlateBenchError, match="bm25 has no ndcg_at_7"):
+    with pytest.raises(SlateBenchError, match="bm25 encoder=hash has no ndcg_at_7"):
         ratio("ndcg_at_7", "retrieval", "random").measure(done)
     health = Health("collision_rate", "retrieval", "random")
     with pytest.raises(SlateBenchError, match="retrieval reports no collision_rate"):

@@ -207,6 +207,7 @@ def test_any_length_and_every_way_of_sampling(fitted, dataset):
         {"search": "hnsw", "steps": 2},
         {"noise_scale": 0.5},
         {"prior_weight": 2.0},
+        {"votes": 8},
         {"order": "slot"},
         {"order": "confidence"},
         {"order": "prompt2vec"},
@@ -222,6 +223,17 @@ def test_no_noise_no_variety(fitted, dataset):
     still = DMSG.Sampling(noise_scale=0.0)
     slates = fitted.generate(dataset.test.requests.head(3), 5, samples=2, sampling=still).items
     assert np.array_equal(slates[:, 0], slates[:, 1]) and not fitted.stochastic(still) and fitted.stochastic()
+
+
+def test_a_consensus_holds_what_its_votes_agree_on(fitted, dataset):
+    """Topics have six items: the more votes, the more of a slate is of the topic and the less new there is."""
+    requests, references = dataset.test.requests, dataset.test.references
+    slates = [
+        fitted.generate(requests, 5, samples=2, sampling=DMSG.Sampling(votes=votes, order="slot")) for votes in (1, 32)
+    ]
+    right = [recall(s, requests, references) for s in slates]
+    new = [np.mean([len({*b} - {*a}) for a, b in s.items]) for s in slates]
+    assert right[1] > right[0] + 0.05 and 0 < new[1] < 0.7 * new[0]
 
 
 def test_constant_work_is_done_once(fitted, dataset, monkeypatch):
@@ -347,6 +359,7 @@ def test_divergence_is_reported(data, make_model):
         (DMSG, {"eta": 0.5, "sampler": "ddpm"}, "option of the sampler ddim"),
         (DMSG, {"steps": 1001}, "1000"),
         (DMSG, {"search": "hnsw", "prior_weight": 1.0}, "needs search=exact"),
+        (DMSG, {"votes": 4, "rounding": "assignment"}, "leave rounding=greedy"),
         (DMSG, {"step": 5}, "did you mean 'steps'"),
         (SetRegressor, {"target": "v"}, "x0"),
         (SetRegressor, {"steps": 3}, "unknown setting"),

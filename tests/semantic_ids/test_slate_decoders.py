@@ -9,11 +9,12 @@ import torch
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.datasets.features import features_for_catalog, make_features
 from slatebench.datasets.schema import Catalog, train_data
-from slatebench.models import higr, s2s
+from slatebench.models import higr, maskgr, s2s
 from slatebench.models.base import resolve
 from slatebench.models.catalogue_pairs import CataloguePairs
 from slatebench.models.nn.slate_denoiser import Condition
 from slatebench.models.nn.units import CodeUnits
+from slatebench.models.parameters import count_parameters
 from slatebench.models.registry import model_class, parse_model
 from slatebench.models.semantic_ids.search import pick
 from slatebench.models.semantic_ids.trie import TriePrior
@@ -41,12 +42,13 @@ def models(data):
     def get(address):
         if address not in made:
             name, presets = parse_model(address)
-            settings = resolve(model_class(name), presets, "smoke", {"max_steps": 2, "layers": 2, "codes": 8})
+            small = {"max_steps": 2, "layers": 2, "codes": 8} if name != "trie-prior" else {"codes": 8}
+            settings = resolve(model_class(name), presets, "smoke", small)
             model = model_class(name)(settings.config, settings.sampling)
             model.fit(data, seed=1)
             generator = torch.Generator().manual_seed(0)
             with torch.no_grad():
-                for p in model.network.parameters():
+                for p in model.network.parameters() if name != "trie-prior" else ():
                     p += 0.2 * torch.randn(p.shape, generator=generator)
             made[address] = model
         return made[address]
@@ -189,7 +191,7 @@ def test_planner_takes_k_steps_and_the_flat_decoder_k_times_d(models, data, monk
     requests, calls = data.valid_requests.head(2), []
     for module in (higr, s2s):
         original = module.step
-        monkeypatch.setattr(module, "step", lambda stack, *a, _o=original: calls.append(stack) or _o(stack, *a))
+        monkeypatch.setattr(module, "step", lambda s, *a, _o=original: calls.append(s.stack) or _o(s, *a))
     model = models("higr")
     generate(model, requests, k=5)
     steps = [sum(c is stack for c in calls) for stack in (model.network.planner, model.network.generator)]
@@ -260,17 +262,33 @@ def test_pick_draws_by_probability():
     assert pick(torch.full((2, 3), -torch.inf), 1.0, 1.0, torch.rand(2)).max() <= 2
 
 
-@pytest.mark.parametrize("size", [[], ["large"]])
-def test_twins_have_the_same_number_of_parameters(size):
+@pytest.mark.parametrize(("size", "budget"), [([], "standard"), (["large"], "standard"), ([], "paper")])
+def test_twins_have_the_same_number_of_parameters(size, budget):
     counts = []
     for name, presets, network in (
         ("s2s", ["sids", "prior"], s2s.FlatDecoder),
         ("higr", ["prior"], higr.HierarchicalDecoder),
         ("higr", ["parallel", "prior"], higr.HierarchicalDecoder),
+        ("maskgr", ["prior"], maskgr.MaskedSlateNetwork),
     ):
-        c = resolve(model_class(name), presets + size, "standard", {}).config
+        c = resolve(model_class(name), presets + size, budget, {}).config
         counts.append(sum(p.numel() for p in network(CodeUnits(c.levels, c.codes, c.width), 384, 384, c).parameters()))
     assert max(counts) <= 1.05 * min(counts), counts
+
+
+@pytest.mark.parametrize("address", ["s2s", "s2s:sids+prior", "higr:prior", "trie-prior"])
+def test_parameters_are_counted_without_training(models, data, address, monkeypatch):
+    fitted, small = models(address), {"layers": 2, "codes": 8} if address != "trie-prior" else {"codes": 8}
+    monkeypatch.setattr(DecodingTask, "forward", lambda *_: pytest.fail("a training step"))
+    parts = count_parameters(address, data, "smoke", small)
+    assert sum(parts.values()) == fitted.cost(K)["parameters"]
+    stack = {"s2s": "decoder", "higr": "planner"}.get(parse_model(address)[0])
+    if stack is None:
+        assert parts == {}
+    else:
+        assert parts[stack] == sum(p.numel() for p in getattr(fitted.network, stack).parameters())
+        heads = fitted.network.units.heads if address != "s2s" else fitted.network.units.head
+        assert parts["heads"] == sum(p.numel() for p in heads.parameters())
 
 
 # --- what is trained on ----------------------------------------------------------------------------------

@@ -1,0 +1,29 @@
+"""`slatebench leaderboard html`: the report as one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .cli_leaderboard import leaderboard_app
+from .options import DatasetOption, PartOption, RunsOption
+
+
+@leaderboard_app.command(epilog="Example: slatebench leaderboard html --dataset bundle --out report.html")
+def html(
+    dataset: DatasetOption,
+    out: Annotated[
+        Path | None, typer.Option(help="The file (default: report-DATASET.html in the runs folder).")
+    ] = None,
+    part: PartOption = "test",
+    budget: Annotated[str | None, typer.Option(help="By default that of the newest run.")] = None,
+    k: Annotated[int | None, typer.Option("-k", help="By default that of the newest run.")] = None,
+    runs: RunsOption = None,
+) -> None:
+    """Board, plots, prompt explorer and cards as one offline HTML file."""
+    from .report import report
+
+    path = report(dataset, out, part=part, budget=budget, k=k, runs=runs)  # type: ignore[arg-type]
+    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB): opens from disk")

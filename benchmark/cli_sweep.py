@@ -1,0 +1,168 @@
+"""`slatebench sweep`: search a model's settings. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any, Literal
+
+import typer
+
+from ..datasets.errors import SlateBenchError, UsageError
+from .options import (
+    BudgetOption,
+    DatasetOption,
+    DebugOption,
+    JsonOption,
+    RunsOption,
+    SetOption,
+    SourceOption,
+    parse_set,
+)
+
+SHOWN = 10  # trials of a table, unless they are a grid's
+FIGURES = ("ndcg_sim_at_10", "ndcg_at_10", "freshness", "latency_p50_ms", "nfe")
+
+
+def sweep(
+    dataset: DatasetOption,
+    models: Annotated[list[str] | None, typer.Argument(help="Models, e.g. dmsg or dmsg:prior.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every model that has something to tune.")] = False,
+    trials: Annotated[int | None, typer.Option(help="Trials per model (default 30, or all points of a grid).")] = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(help="Field and values: steps=2,5,10 or guidance=1:5[:step|:log] (default: the model's own)."),
+    ] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(help="Metric, latency_p50_ms, latency_p95_ms or nfe; several: a Pareto front."),
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="tpe, nsga2, random, grid, or axes: one field at a time from the defaults.")
+    ] = None,
+    fit: Annotated[bool, typer.Option(help="Config fields too: a fit for each of their values.")] = False,
+    pruner: Annotated[Literal["median", "hyperband", "none"], typer.Option(help="Of fits that lag behind.")] = "median",
+    seed: Annotated[int, typer.Option(help="Of the fit, the slates and the search.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes on one study.")] = 1,
+    test: Annotated[bool, typer.Option(help="Measure the winner in full on test.")] = True,
+    latency: Annotated[bool, typer.Option(help="The winner's latency too, last and alone.")] = True,
+    budget: BudgetOption = "standard",
+    source: SourceOption = "auto",
+    set_: SetOption = None,
+    rerun: Annotated[bool, typer.Option(help="Forget the study's earlier trials.")] = False,
+    runs: RunsOption = None,
+    json_: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Search a model's settings on one fit and 200 validation requests; bench the winner; go on where it stopped."""
+    from .screen import Screen
+    from .sweep import sweep as run_sweep
+    from .sweep_space import parse_over
+
+    if bool(models) == all_:
+        raise UsageError("name models, or take --all")
+    options: dict[str, Any] = {
+        "over": parse_over(over), "objectives": objective or [], "trials": trials, "sampler": sampler, "fit": fit,
+        "any_field": all_, "pruner": None if pruner == "none" else pruner, "seed": seed, "workers": workers,
+        "budget": budget, "source": source, "overrides": parse_set(set_), "test": test, "latency": latency,
+        "runs": runs, "rerun": rerun, "debug": debug,
+    }  # fmt: skip
+    found, failed = [], []
+    screen = Screen()
+    with screen:
+        for model in models or _tunable(screen):
+            try:
+                found.append(run_sweep(model, dataset, listener=screen, **options))
+            except SlateBenchError as error:
+                if not all_ or isinstance(error, UsageError):
+                    raise
+                failed.append(model)
+                screen.line(f"{model}: {error}", style="red")
+    for one in found:
+        if json_:
+            print(_json(one))
+        else:
+            _print(one)
+        for notice in one.notices:
+            print(f"note: {notice}", file=sys.stderr)
+    if failed or not all(one.ok for one in found):
+        raise typer.Exit(1)
+
+
+def _tunable(screen: Any) -> list[str]:
+    """All models with a search space; says who has none."""
+    from ..models.registry import model_class, model_names
+
+    names = [name for name in model_names() if model_class(name).SPACE]
+    without = [name for name in model_names() if name not in names]
+    screen.line(f"nothing to tune: {', '.join(without)}")
+    return names
+
+
+def _json(found: Any) -> str:
+    spec = found.spec
+    return json.dumps({
+        "dataset": spec.dataset, "model": spec.model, "study": spec.hash, "folder": str(found.folder),
+        "objectives": spec.objectives, "sampler": spec.sampler, "seed": spec.seed, "trials": found.trials.height,
+        "settings": found.settings, "best": [_row(found, row) for row in found.best], "command": found.command,
+        "plots": [str(path) for path in found.plots], "run": str(found.run.folder) if found.run else None,
+    })  # fmt: skip
+
+
+def _row(found: Any, row: dict[str, Any]) -> dict[str, Any]:
+    """One trial with its settings and figures."""
+    from ..leaderboards.sweeps import SCHEMA
+
+    figures = {name: v for name, v in row.items() if name not in SCHEMA and name not in found.spec.space}
+    return {"trial": row["trial"], "settings": json.loads(row["settings"]), "figures": figures}
+
+
+def _print(found: Any) -> None:
+    from .screen import output_console
+
+    spec, console = found.spec, output_console()
+    listed = spec.sampler["name"] in ("grid", "axes")
+    several = len(spec.objectives) > 1
+    rows = found.trials.to_dicts()
+    if several:
+        rows, title = found.best, f"Pareto front, {len(found.best)} of {found.trials.height} trials"
+    elif listed:
+        title = f"{len(rows)} trials"
+    else:
+        sign = -1 if spec.directions[0] == "maximize" else 1
+        done = [row for row in rows if row["state"] == "complete"]
+        rows = sorted(done, key=lambda row: (sign * row[spec.objectives[0]], row["trial"]))[:SHOWN]
+        title = f"best {len(rows)} of {found.trials.height} trials"
+    console.print(_table(found, rows, f"{spec.model} on {spec.dataset}, {spec.requests} validation requests: {title}"))
+    sampler = ", ".join(f"{key} {value}" for key, value in spec.sampler.items())
+    print(f"sampler: {sampler}, seed {spec.seed}")
+    print(f"study {spec.hash}: {found.folder}")
+    print(f"plots: {found.folder / 'plots'}")
+    print(f"winner: {found.command}")
+
+
+def _table(found: Any, rows: list[dict[str, Any]], title: str) -> Any:
+    from rich.table import Table
+
+    from ..leaderboards.tables import number
+
+    spec = found.spec
+    names = [*spec.objectives, *(n for n in FIGURES if n in found.trials.columns and n not in spec.objectives)]
+    table = Table("trial", *spec.space, header_style="bold", title=title, title_justify="left")
+    for name in names:
+        table.add_column(name, justify="right")
+    best = {row["trial"] for row in found.best}
+    for row in rows:
+        cells = []
+        for name in names:
+            low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+            if name in spec.objectives and low is not None and row[name] is not None:
+                cells.append(f"{number(row[name], low, high)} [{number(low, low, high)}, {number(high, low, high)}]")
+            elif name == "nfe" or row[name] is None:
+                cells.append("–" if row[name] is None else f"{row[name]:.0f}")
+            else:
+                cells.append(number(row[name], low, high))
+        values = [f"{row[n]:.4g}" if isinstance(row[n], float) else str(row[n]) for n in spec.space]
+        note = "" if row["state"] == "complete" else f" {row['state']}"
+        table.add_row(f"{row['trial']}{note}", *values, *cells, style="bold" if row["trial"] in best else "")
+    return table

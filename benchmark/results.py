@@ -1,0 +1,125 @@
+"""The results pages of the documentation, made from records: a page per dataset and one for the claims."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..datasets.errors import UsageError
+from ..leaderboards.board import Board, System, build_board, headline, per_request
+from ..leaderboards.records import Run, list_runs, runs_folder, write_text
+from ..leaderboards.tables import as_markdown, number, short_name
+from ..metrics.statistics import bootstrap_interval, paired_permutation_test
+from .claim_list import CLAIMS
+from .claims import read_results
+from .claims_report import as_markdown as claims_markdown
+from .claims_report import pair_up
+from .docs_pages import table
+
+AGAINST = ("bm25", "dense", "hybrid", "prompt2vec", "trie-prior", "set-regressor")
+RELEVANCE = ("ndcg_sim_at_10", "ndcg_at_10", "map_sim_at_10", "map_at_10", "recall_at_10", "hit_at_10")
+BEYOND = ("freshness", "jaccard_distance", "coherence", "leaf_entropy", "popularity", "popularity_ratio",
+          "train_seen_share", "short_rate", "raw_duplicate_rate", "bertscore_f1")  # fmt: skip
+MADE = "*Made by `slatebench leaderboard publish` from records; nothing on this page was typed by hand.*"
+
+
+def publish(out: Path, runs: Path | str | None = None) -> list[Path]:
+    """Write `index.md`, `<dataset>.md` for every dataset with finished test runs, and `claims.md` into `out`.
+
+    Raises:
+        UsageError: there is no finished run.
+    """
+    folder = runs_folder(runs).resolve()
+    found, _ = list_runs(folder)
+    names = sorted({run.spec.dataset for run in found if run.record.state == "done" and run.spec.part == "test"})
+    if not names:
+        raise UsageError(f"{folder}: no finished run of a test part; `slatebench bench MODEL --dataset NAME` makes one")
+    pages = {f"{name}.md": _dataset_page(build_board(found, name)) for name in names}
+    pages["claims.md"] = claims_markdown(pair_up(CLAIMS, read_results(folder))) + f"\n{MADE}\n"
+    links = [f"- [{name}]({name}.md)" for name in names] + ["- [claims of the papers](claims.md)"]
+    pages["index.md"] = "\n".join(["# Results", "", MADE, "", *links, ""])
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in pages.items():
+        write_text(out / name, text)
+    return [out / name for name in pages]
+
+
+def _dataset_page(board: Board) -> str:
+    have = {name for system in board.systems for name in system.summary}
+    leader = headline(board.systems[0].runs[0].spec.cutoffs)
+    lines = [f"# Results on {board.dataset}", "", MADE, "", "## Relevance", ""]
+    lines += [as_markdown(board, [name for name in RELEVANCE if name in have]), ""]
+    lines += ["## Beyond relevance", "", as_markdown(board, [name for name in BEYOND if name in have]), ""]
+    lines += ["## Cost", "", *_cost(board), "", "## Paired differences", ""]
+    lines += ["System minus reference on the same requests: mean [95 % interval over groups], and p of a permutation "
+              "test that flips signs by group (not corrected for the number of rows).", ""]  # fmt: skip
+    for reference in AGAINST:
+        base = next((system for system in board.systems if system.label == reference), None)
+        if base is not None:
+            lines += [f"### minus {reference}", "", *_paired(board, base, [leader, "ndcg_at_10"]), ""]
+    return "\n".join([*lines, "## How to make it again", "", *_again(board), ""])
+
+
+def _cost(board: Board) -> list[str]:
+    rows = []
+    for system in board.systems:
+        if system.kind == "ceiling":
+            continue
+        run = system.runs[0]
+        latency = [system.latency(f"{p}_ms", board.machine) for p in ("p50", "p95", "p99")]
+        memory = system.latency("peak_rss_mib", board.machine)
+        settings = run.spec.sampling
+        parameters, passes = (run.record.cost.get(name, 0) for name in ("parameters", "nfe"))
+        shown = ", ".join(f"{key}={settings[key]}" for key in ("steps", "beam", "decoder", "passes") if key in settings)
+        rows.append((
+            system.label, *("–" if value is None else f"{value:.2f}" for value in latency),
+            "–" if memory is None else f"{memory:.0f}", _seconds(system), f"{parameters:,.0f}",
+            f"{passes:g}", shown or "–",
+        ))  # fmt: skip
+    return table(
+        ("system", "p50 ms", "p95 ms", "p99 ms", "memory MiB", "fit s", "parameters", "evaluations", "sampling"), rows
+    )
+
+
+def _seconds(system: System) -> str:
+    seconds = system.seconds("fit")
+    return "–" if seconds is None else f"{seconds:.1f}"
+
+
+def _paired(board: Board, base: System, metrics: list[str]) -> list[str]:
+    rows = []
+    for system in board.systems:
+        if system is base or system.kind == "ceiling":
+            continue
+        cells = [system.label]
+        for metric in metrics:
+            a, b = per_request(system.scores, metric), per_request(base.scores, metric)
+            both = np.isfinite(a) & np.isfinite(b)
+            groups = [group for group, keep in zip(board.groups, both, strict=True) if keep]
+            mean, low, high = bootstrap_interval((a - b)[both], groups=groups)
+            p = paired_permutation_test(a[both], b[both], groups=groups)
+            cells.append(f"{number(mean, low, high)} [{number(low, low, high)}, {number(high, low, high)}], p {p:.4f}")
+        rows.append(tuple(cells))
+    return table(("system", *(short_name(metric) for metric in metrics)), rows)
+
+
+def _again(board: Board) -> list[str]:
+    runs: list[Run] = [run for system in board.systems for run in system.runs]
+    places = [run.record.machine for run in runs if run.record.machine]
+    machines = sorted({f"{place.cpu}, {place.threads} thread(s), {place.system}" for place in places})
+    commits = sorted({run.record.commit[:9] for run in runs if run.record.commit})
+    rows = []
+    for system in board.systems:
+        if system.kind == "system":
+            run = system.runs[0]
+            command = (
+                f"slatebench bench {run.record.label.split()[0]} --dataset {board.dataset} --budget {board.budget}"
+            )
+            command += f" --seeds {','.join(str(seed) for seed in system.seeds)}"
+            command += "".join(f" --set {pair}" for pair in run.record.label.split()[1:])
+            rows.append((system.label, f"`{command}`", ", ".join(f"`{run.spec.hash[:8]}`" for run in system.runs)))
+    return [
+        f"Machine: {'; '.join(machines)}." + (f" Commit: {', '.join(commits)}." if commits else ""), "",
+        *table(("system", "command", "runs"), rows),
+    ]  # fmt: skip

@@ -1,0 +1,378 @@
+"""The report's plots as Vega-Lite specs (made and checked by Altair), each beside its figures as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import altair as alt
+import numpy as np
+
+from ...metrics.statistics import bootstrap_intervals
+from ..board import Board, System, headline, per_request
+from ..tables import number, short_name, with_interval
+from .table import plain_rows
+
+# Colours of Okabe and Ito that can be told apart on white and on black; with shapes and dashes for 48 systems.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
+GREY = "#8a8a8a"  # floors
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
+STEPS = ("steps", "beam", "passes")  # settings that a statement about speed must name
+POINTS = 200  # of a training curve
+DOMAINS = 8  # more are no plot
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot: its spec, and the same figures as rows of text (the first row is the head)."""
+
+    name: str
+    title: str
+    caption: str
+    spec: dict[str, Any]
+    table: list[list[str]]
+    small: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Plots that stand together."""
+
+    title: str
+    figures: list[Figure] = field(default_factory=list)
+
+
+def groups(board: Board) -> list[Group]:
+    """All plots of a board that its records have figures for."""
+    made = [
+        Group("Trade-offs", [quality_and_speed(board), quality_and_freshness(board), quality_and_popularity(board)]),  # type: ignore[list-item]
+        Group("Over samples and domains", [freshness_curve(board), quality_curve(board), by_domain(board)]),  # type: ignore[list-item]
+        Group("Training", [validation_curve(board), *loss_curves(board)]),  # type: ignore[list-item]
+    ]
+    kept = [Group(group.title, [figure for figure in group.figures if figure is not None]) for group in made]
+    return [group for group in kept if group.figures]
+
+
+# --- what all plots share --------------------------------------------------------------------------------
+
+
+def leader_of(board: Board) -> str:
+    """The metric that orders the board."""
+    return headline(board.systems[0].runs[0].spec.cutoffs)
+
+
+def contenders(board: Board) -> list[System]:
+    """Systems and floors."""
+    return [system for system in board.systems if system.kind != "ceiling"]
+
+
+def _scales(board: Board, shown: Collection[str]) -> tuple[alt.Scale, alt.Scale, alt.Scale]:
+    """Colour, shape and dash of the systems `shown`: a system has the same in every plot."""
+    looks: dict[str, tuple[str, str, list[int]]] = {}
+    place = 0
+    for i, system in enumerate(contenders(board)):
+        floor = system.kind == "floor"
+        mark = i if floor else place
+        colour = GREY if floor else COLOURS[place % len(COLOURS)]
+        looks[named(system)] = (colour, SHAPES[mark % len(SHAPES)], DASHES[(mark // len(COLOURS)) % len(DASHES)])
+        place += not floor
+    names = [name for name in looks if name in shown]
+    colour, shape, dash = (alt.Scale(domain=names, range=[looks[name][part] for name in names]) for part in range(3))
+    return colour, shape, dash
+
+
+def named(system: System) -> str:
+    """The system's label with the sampling settings that its speed hangs on.
+
+    A speed claim states its step count (PROTOCOL section 5).
+    """
+    sampling = system.runs[0].spec.sampling
+    settings = [f"{name} {value}" for name in STEPS if (value := sampling.get(name)) is not None and value is not False]
+    return f"{system.label} ({', '.join(settings)})" if settings else system.label
+
+
+def spec_of(chart: Any) -> dict[str, Any]:
+    """A chart's spec, as wide as the page gives it room, in the page's colours."""
+    spec = chart.properties(width="container").to_dict()
+    spec.pop("config", None)
+    spec.pop("$schema", None)
+    return spec
+
+
+def inline(rows: Sequence[dict[str, Any]]) -> alt.InlineData:
+    """Rows as data that stand in the spec."""
+    return alt.InlineData(values=[dict(row) for row in rows])
+
+
+LEGEND = alt.Legend(title=None, orient="bottom")
+
+
+# --- trade-offs --------------------------------------------------------------------------------------------
+
+
+def _scatter(board: Board, rows: list[dict[str, Any]], x: alt.X, y: str, extra: Sequence[alt.Chart] = ()) -> dict:
+    """Points with intervals: system, x, y, low, high per row."""
+    colour, shape, _ = _scales(board, {row["system"] for row in rows})
+    base = alt.Chart(inline(rows)).encode(x=x)
+    scale = alt.Scale(zero=False, nice=True)
+    title = short_name(y)
+    bars = base.mark_rule(opacity=0.6).encode(
+        y=alt.Y("low:Q", scale=scale, title=title),
+        y2="high:Q",
+        color=alt.Color("system:N", scale=colour, legend=LEGEND),
+    )
+    points = base.mark_point(filled=True, size=110, opacity=1).encode(
+        y=alt.Y("y:Q", scale=scale, title=title),
+        color=alt.Color("system:N", scale=colour, legend=LEGEND),
+        shape=alt.Shape("system:N", scale=shape, legend=LEGEND),
+        tooltip=["system:N", alt.Tooltip("y:Q", title=title, format=".4f"),
+                 alt.Tooltip("x:Q", title=str(x.title), format=".4~g")],  # type: ignore[attr-defined]
+    )  # fmt: skip
+    return spec_of(alt.layer(*extra, bars, points).properties(height=250))
+
+
+def _points(board: Board, x_of: Any) -> list[dict[str, Any]]:
+    """system, kind, x, y, low, high of the systems that have both figures."""
+    leader, rows = leader_of(board), []
+    for system in contenders(board):
+        x, summary = x_of(system), system.summary[leader]
+        if x is not None and summary["mean"] is not None:
+            low, high = (summary["mean"] if summary[side] is None else summary[side] for side in ("low", "high"))
+            rows.append({"system": named(system), "kind": system.kind, "x": x, "y": summary["mean"],
+                         "low": low, "high": high})  # fmt: skip
+    return rows
+
+
+def _drawn(rows: list[dict[str, Any]], x_title: str) -> tuple[list[dict[str, Any]], str]:
+    """The points to draw, and a sentence on floors too far below the systems to share an axis with them."""
+    lowest = min((row["low"] for row in rows if row["kind"] == "system"), default=0)
+    far = [row for row in rows if row["kind"] == "floor" and row["high"] < 0.7 * lowest]
+    words = "; ".join(f"{row['system']} {number(row['y'])} ({x_title} {row['x']:.3g})" for row in far)
+    return [row for row in rows if row not in far], f" Floors below the axis: {words}." if far else ""
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the points (cost, quality) that no other beats in both, cheapest first.
+
+    >>> pareto([(3, 0.9), (1, 0.5), (2, 0.4)])
+    [1, 0]
+    """
+    front: list[int] = []
+    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if not front or points[i][1] > points[front[-1]][1]:
+            front.append(i)
+    return front
+
+
+def quality_and_speed(board: Board) -> Figure | None:
+    """Headline metric against p99, with the Pareto front."""
+    rows = _points(board, lambda system: system.latency("p99_ms", board.machine))
+    if not rows:
+        return None
+    points, floors = _drawn(rows, "p99 ms")
+    front = [points[i] for i in pareto([(row["x"], row["y"]) for row in points])]
+    x = alt.X("x:Q", title="p99 of one request, ms", scale=alt.Scale(type="log", nice=False, padding=30))
+    y = alt.Y("y:Q", scale=alt.Scale(zero=False, nice=True))
+    line = alt.Chart(inline(front)).mark_line(interpolate="step-after", strokeDash=[4, 3], color=GREY).encode(x=x, y=y)
+    texts = alt.Chart(inline(front[:-1])).mark_text(align="left", dx=8, dy=-10).encode(x=x, y=y, text="system:N")
+    last = alt.Chart(inline(front[-1:])).mark_text(align="right", dx=-8, dy=-10).encode(x=x, y=y, text="system:N")
+    leader = short_name(leader_of(board))
+    rough = any((run.record.latency or {}).get("p99_rough") for s in board.systems for run in s.runs)
+    caption = (
+        f"Up and to the left is better. Dashed: the Pareto front, the systems that no other beats in both {leader} and "
+        f"p99 (named). All timed on {board.machine}, one request at a time."
+    )
+    if rough:
+        caption += " Some p99 are rough: fewer than 1,000 requests."
+    caption += floors
+    on_front = {row["system"] for row in front}
+    table = [[r["system"], r["x"], r["y"], r["low"], r["high"], "yes" if r["system"] in on_front else ""] for r in rows]
+    head = ["system", "p99 ms", leader, "low", "high", "on the front"]
+    spec = _scatter(board, points, x, leader_of(board), [line, texts, last])
+    return Figure("speed", f"{leader} against latency", caption, spec, plain_rows(head, table))
+
+
+def quality_and_freshness(board: Board) -> Figure | None:
+    """Headline metric against intra-prompt freshness."""
+    return _against(
+        board, "freshness", "freshness",
+        "Freshness: share of a further sample's items that no earlier sample of the prompt held. A deterministic model "
+        "has 0; random slates are always fresh, so freshness counts only beside relevance.",
+    )  # fmt: skip
+
+
+def quality_and_popularity(board: Board) -> Figure | None:
+    """Headline metric against popularity bias."""
+    truth = next((s.summary.get("popularity") for s in board.systems if s.label == "ceiling:reference"), None)
+    caption = "Popularity: mean log(1 + train slates that hold the item) of the items emitted. Lower is less biased."
+    extra = []
+    if truth is not None and truth["mean"] is not None:
+        rule = alt.Chart(inline([{"x": truth["mean"]}])).mark_rule(strokeDash=[2, 3], color=GREY).encode(x="x:Q")
+        extra, caption = [rule], caption + f" Dotted line: the references themselves ({truth['mean']:.2f})."
+    caption += " Where test items are mostly new this is confounded: references are unpopular because they are new."
+    return _against(board, "popularity", "popularity", caption, extra)
+
+
+def _against(board: Board, metric: str, name: str, caption: str, extra: Sequence[alt.Chart] = ()) -> Figure | None:
+    def mean(system: System) -> float | None:
+        return system.summary[metric]["mean"] if metric in system.summary else None
+
+    rows = _points(board, mean)
+    if not rows:
+        return None
+    points, floors = _drawn(rows, short_name(metric))
+    share = metric == "freshness"
+    scale = alt.Scale(domain=[0, 1]) if share else alt.Scale(zero=False, padding=20)
+    x = alt.X("x:Q", title=short_name(metric), scale=scale)
+    leader = short_name(leader_of(board))
+    table = [[row[key] for key in ("system", "x", "y", "low", "high")] for row in rows]
+    return Figure(name, f"{leader} against {short_name(metric)}", caption + floors,
+                  _scatter(board, points, x, leader_of(board), extra),
+                  plain_rows(["system", short_name(metric), leader, "low", "high"], table))  # fmt: skip
+
+
+# --- over samples --------------------------------------------------------------------------------------------
+
+
+def freshness_curve(board: Board) -> Figure | None:
+    """Share of new items in the m-th sample."""
+    return _over_samples(
+        board, "freshness", "Freshness over samples", "new items in sample m",
+        "Share of sample m's items that no earlier sample held: a flat, high line means that asking again pays.",
+    )  # fmt: skip
+
+
+def quality_curve(board: Board) -> Figure | None:
+    """Headline metric of the m-th sample."""
+    leader = leader_of(board)
+    return _over_samples(
+        board, leader, f"{short_name(leader)} over samples", f"{short_name(leader)} of sample m",
+        "Quality of the m-th sample: freshness is only worth something while this stays flat.",
+    )  # fmt: skip
+
+
+def _over_samples(board: Board, metric: str, title: str, axis: str, caption: str) -> Figure | None:
+    rows: list[dict[str, Any]] = []
+    lines: list[list[str]] = []
+    for system in contenders(board):
+        found = {int(name.rsplit("_m", 1)[1]): value for name, value in system.summary.items()
+                 if name.startswith(f"{metric}_m") and name.rsplit("_m", 1)[1].isdigit()
+                 and value["mean"] is not None}  # fmt: skip
+        rows += [{"system": named(system), "m": m, "y": value["mean"]} for m, value in sorted(found.items())]
+        lines += [[named(system), str(m), with_interval(value)] for m, value in sorted(found.items())]
+    if not rows:
+        return None
+    return Figure(f"samples-{metric}", title, caption, _lines(board, rows, "m", "sample m", axis),
+                  [["system", "m", axis], *lines])  # fmt: skip
+
+
+def _lines(board: Board, rows: list[dict[str, Any]], x: str, x_title: str, y_title: str) -> dict[str, Any]:
+    colour, shape, dash = _scales(board, {row["system"] for row in rows})
+    base = alt.Chart(inline(rows)).encode(
+        x=alt.X(f"{x}:Q", title=x_title, axis=alt.Axis(tickMinStep=1)),
+        y=alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False)),
+        color=alt.Color("system:N", scale=colour, legend=LEGEND),
+    )
+    detail = ["seed:N"] if "seed" in rows[0] else []
+    line = base.mark_line(strokeWidth=2).encode(
+        strokeDash=alt.StrokeDash("system:N", scale=dash, legend=LEGEND), detail=detail
+    )
+    marks = base.mark_point(filled=True, size=60, opacity=1).encode(
+        shape=alt.Shape("system:N", scale=shape, legend=LEGEND),
+        tooltip=["system:N", f"{x}:Q", alt.Tooltip("y:Q", title=y_title, format=".4f")],
+    )
+    return spec_of(alt.layer(line, marks).properties(height=220))
+
+
+# --- by domain -----------------------------------------------------------------------------------------------
+
+
+def by_domain(board: Board) -> Figure | None:
+    """Headline metric per domain, where request ids have one (`food/12`)."""
+    requests = board.systems[0].scores[0].requests
+    domain_of = np.array([request.partition("/")[0] if "/" in request else "" for request in requests])
+    domains = list(dict.fromkeys(domain_of.tolist()))
+    if "" in domains or not 1 < len(domains) <= DOMAINS:
+        return None
+    leader = leader_of(board)
+    values = np.stack([per_request(system.scores, leader) for system in contenders(board)], axis=1)  # [P, systems]
+    rows = []
+    for domain in domains:
+        inside = domain_of == domain
+        of_group = [group for group, there in zip(board.groups, inside, strict=True) if there]
+        mean, low, high = bootstrap_intervals(values[inside], groups=of_group, resamples=2000)
+        for i, system in enumerate(contenders(board)):
+            if np.isfinite(mean[i]):
+                ends = [float(end) if np.isfinite(end) else float(mean[i]) for end in (low[i], high[i])]
+                rows.append({"system": system.label, "domain": f"{domain} ({inside.sum()})", "y": float(mean[i]),
+                             "low": ends[0], "high": ends[1]})  # fmt: skip
+    names = list(dict.fromkeys(row["domain"] for row in rows))
+    order = [system.label for system in contenders(board)]
+    colour = alt.Color("domain:N", legend=LEGEND, scale=alt.Scale(domain=names, range=list(COLOURS[: len(names)])))
+    base = alt.Chart(inline(rows)).encode(
+        y=alt.Y("system:N", sort=order, title=None, axis=alt.Axis(labelLimit=140)),
+        yOffset=alt.YOffset("domain:N", scale=alt.Scale(domain=names)),
+    )
+    bars = base.mark_bar().encode(
+        x=alt.X("y:Q", title=short_name(leader)), color=colour,
+        tooltip=["system:N", "domain:N", alt.Tooltip("y:Q", format=".4f", title=short_name(leader))],
+    )  # fmt: skip
+    limits = base.mark_rule(color=GREY).encode(x="low:Q", x2="high:Q")
+    height = 14 * len(names) * len(order) + 30
+    table = [[row[key] for key in ("system", "domain", "y", "low", "high")] for row in rows]
+    return Figure("domains", f"{short_name(leader)} by domain",
+                  "Domains from the request ids, with their numbers of requests; 95 % intervals over groups.",
+                  spec_of(alt.layer(bars, limits).properties(height=height)),
+                  plain_rows(["system", "domain", short_name(leader), "low", "high"], table))  # fmt: skip
+
+
+# --- training ------------------------------------------------------------------------------------------------
+
+
+def _curve(points: Sequence[Sequence[float]]) -> list[tuple[int, float]]:
+    """Finite points of a curve, thinned to what a plot can show."""
+    finite = [(int(step), float(value)) for step, value in points if value is not None and math.isfinite(float(value))]
+    keep = np.unique(np.linspace(0, len(finite) - 1, min(POINTS, len(finite))).astype(int)) if finite else []
+    return [finite[i] for i in keep]
+
+
+def validation_curve(board: Board) -> Figure | None:
+    """The score on validation during the fit, all systems that have one."""
+    rows = [
+        {"system": named(system), "seed": run.spec.seed, "step": step, "y": value}
+        for system in contenders(board)
+        for run in system.runs
+        for step, value in _curve(run.record.fit.get("curves", {}).get("valid", []))
+    ]
+    if not rows:
+        return None
+    table = [[row["system"], str(row["seed"]), str(row["step"]), row["y"]] for row in rows]
+    return Figure("validation", "Validation score during the fit",
+                  "The headline metric on validation requests, by which a fit stops early; a line per seed.",
+                  _lines(board, rows, "step", "step", "validation score"),
+                  plain_rows(["system", "seed", "step", "validation score"], table))  # fmt: skip
+
+
+def loss_curves(board: Board) -> list[Figure]:
+    """The training loss of each system that has one: losses of two models share no axis."""
+    figures = []
+    for i, system in enumerate(contenders(board)):
+        curves = {run.spec.seed: _curve(run.record.fit.get("curves", {}).get("loss", [])) for run in system.runs}
+        rows = [{"seed": f"seed {seed}", "step": s, "y": v} for seed, curve in curves.items() for s, v in curve]
+        if not rows:
+            continue
+        chart = alt.Chart(inline(rows)).mark_line().encode(
+            x=alt.X("step:Q", title="step"),
+            y=alt.Y("y:Q", title="loss", scale=alt.Scale(zero=False)),
+            color=alt.Color("seed:N", legend=LEGEND, scale=alt.Scale(range=list(COLOURS))),
+            strokeDash=alt.StrokeDash("seed:N", legend=LEGEND),
+            tooltip=["seed:N", "step:Q", alt.Tooltip("y:Q", title="loss", format=".4~g")],
+        ).properties(height=150)  # fmt: skip
+        ends = [[f"seed {seed}", str(c[-1][0]), c[0][1], c[-1][1]] for seed, c in curves.items() if c]
+        head = ["seed", "last step", "first loss", "last loss"]
+        figures.append(Figure(f"loss-{i}", f"Training loss of {system.label}", "", spec_of(chart),
+                              plain_rows(head, ends), small=True))  # fmt: skip
+    return figures

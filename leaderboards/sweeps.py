@@ -1,0 +1,179 @@
+"""Sweeps on disk: `runs/sweeps/<dataset>/<model>/<hash>/` with the study's spec, journal, trials, plots and result.
+
+`read_sweeps` gives all trials as one table; `tuned` gives the settings that a sweep found for a model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..datasets.errors import SlateBenchError, UsageError
+from .records import write_text
+from .schema import Budget, Versions
+
+FOLDER = "sweeps"
+SPEC, TRIALS, RESULT = "sweep.json", "trials.parquet", "result.json"
+SCHEMA = {"dataset": pl.String, "source": pl.String, "fingerprint": pl.String, "model": pl.String, "budget": pl.String,
+          "study": pl.String, "sampler": pl.String, "objectives": pl.List(pl.String), "trial": pl.Int64,
+          "state": pl.String, "reason": pl.String, "best": pl.Boolean, "seconds": pl.Float64,
+          "settings": pl.String}  # fmt: skip
+
+
+class StudySpec(BaseModel):
+    """What a sweep searches, where and how. The same hash is the same study; the number of trials is not part of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str
+    source: Literal["real", "synthetic"]
+    fingerprint: str
+    split_seed: int = 0
+    model: str  # address with presets
+    config: dict[str, Any]  # what every trial starts from
+    sampling: dict[str, Any]
+    overrides: dict[str, Any]  # of these, set by hand
+    space: dict[str, Any]  # field -> list of values, or {"low", "high", "step", "log"}
+    objectives: list[str]
+    directions: list[Literal["maximize", "minimize"]]
+    sampler: dict[str, Any]  # name and all arguments
+    pruner: dict[str, Any] | None = None
+    seed: int
+    k: int
+    samples: int
+    requests: int  # of the validation part
+    latency_requests: int
+    budget: Budget
+    encoder: str
+    cutoffs: list[int]
+    versions: Versions
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hex digits over every field."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def folder(self, runs: Path) -> Path:
+        """Where the study stands."""
+        return sweeps_folder(runs) / self.dataset / self.model.replace(":", "--") / self.hash
+
+
+def sweeps_folder(runs: Path) -> Path:
+    """The folder of all sweeps."""
+    return runs / FOLDER
+
+
+def read_study(folder: Path) -> StudySpec:
+    """The spec of the study in `folder`.
+
+    Raises:
+        SlateBenchError: none there, or a damaged one.
+    """
+    try:
+        return StudySpec(**json.loads((folder / SPEC).read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise SlateBenchError(f"{folder}: no {SPEC} here; name the folder of a sweep") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValidationError) as error:
+        line = str(error).splitlines()[0]
+        raise SlateBenchError(f"{folder / SPEC}: damaged ({line}); delete the folder and sweep again") from error
+
+
+def read_sweeps(runs: Path | str, dataset: str | None = None) -> pl.DataFrame:
+    """All trials of all sweeps (on one dataset), one row each; unreadable files are left out.
+
+    Args:
+        runs: folder of the records.
+        dataset: name; all by default.
+
+    Returns:
+        The columns of `SCHEMA` (`settings`: the swept fields as JSON; `best`: the winner, or on the Pareto front),
+        then one column per swept field (e.g. `steps`, `guidance`), then one per figure on the validation part
+        (`ndcg_sim_at_10`, with `_low` and `_high`, `freshness`, `latency_p50_ms`, `nfe`, ...); null where a sweep has
+        no such field or figure. A field whose values are numbers in one sweep and text in another is text.
+    """
+    frames = []
+    for path in sorted(sweeps_folder(Path(runs)).glob(f"{dataset or '*'}/*/*/{TRIALS}")):
+        try:
+            frames.append(pl.read_parquet(path))
+        except (OSError, pl.exceptions.PolarsError):
+            continue
+    return pl.concat([pl.DataFrame(schema=SCHEMA), *frames], how="diagonal_relaxed")
+
+
+def trial_frame(spec: StudySpec, trials: list[dict[str, Any]]) -> pl.DataFrame:
+    """Trials as a table with the columns that `read_sweeps` names.
+
+    Args:
+        spec: of the study.
+        trials: dicts with trial, state, reason, best, seconds, settings {field: value}, figures {name: value}.
+    """
+    head = {"dataset": spec.dataset, "source": spec.source, "fingerprint": spec.fingerprint, "model": spec.model,
+            "budget": spec.budget, "study": spec.hash, "sampler": spec.sampler["name"],
+            "objectives": spec.objectives}  # fmt: skip
+    own = ("trial", "state", "reason", "best", "seconds")
+    rows = [head | {name: t[name] for name in own} | {"settings": json.dumps(t["settings"])} for t in trials]
+    fields = _columns([t["settings"] for t in trials], list(spec.space))
+    figures = _columns([t["figures"] for t in trials], list(dict.fromkeys(n for t in trials for n in t["figures"])))
+    return pl.concat([pl.DataFrame(rows, schema=SCHEMA), fields, figures], how="horizontal")
+
+
+def _columns(rows: list[dict[str, Any]], names: list[str]) -> pl.DataFrame:
+    return pl.DataFrame({name: pl.Series(name, [row.get(name) for row in rows], strict=False) for name in names})
+
+
+# --- tuned settings ---------------------------------------------------------------------------------------
+
+
+class Tuned(BaseModel):
+    """The settings that a sweep found for a model, with the score on the validation part and the study."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    settings: dict[str, Any]
+    overrides: dict[str, Any]  # set by hand for the whole sweep
+    objective: str
+    value: float
+    default: float | None  # the same objective at the model's own settings
+    trials: int
+    study: str
+    fingerprint: str
+    budget: Budget
+    created: str
+
+
+def keep_tuned(runs: Path, dataset: str, tuned: Tuned) -> Path:
+    """Store tuned settings; an earlier sweep of the same model and budget is replaced."""
+    path = _tuned_file(runs, dataset, tuned.model, tuned.budget)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, tuned.model_dump_json(indent=1))
+    return path
+
+
+def tuned(runs: Path, dataset: str, model: str, budget: str, fingerprint: str) -> Tuned:
+    """The tuned settings of a model.
+
+    Raises:
+        UsageError: nobody tuned it on this data with this budget.
+    """
+    path = _tuned_file(runs, dataset, model, budget)
+    mend = f"slatebench sweep {model} --dataset {dataset} --budget {budget}"
+    try:
+        found = Tuned(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise UsageError(f"no tuned settings of {model} on {dataset} at budget {budget}: {mend}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValidationError) as error:
+        raise UsageError(f"{path}: damaged; delete it, then {mend}") from error
+    if found.fingerprint != fingerprint:
+        raise UsageError(f"{path}: tuned on fingerprint {found.fingerprint}, the data here have {fingerprint}: {mend}")
+    return found
+
+
+def _tuned_file(runs: Path, dataset: str, model: str, budget: str) -> Path:
+    return sweeps_folder(runs) / dataset / model.replace(":", "--") / f"tuned-{budget}.json"
