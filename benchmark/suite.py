@@ -41,7 +41,6 @@ class Axes(BaseModel):
     samples: int | None = None
     encoder: str | None = None
     item_vectors: str | None = None
-    allow_collapse: bool | None = None
     bertscore: str | None = None
     timeout: float | None = None  # seconds, for each cell
     memory_gib: float | None = None  # for each cell
