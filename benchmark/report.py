@@ -11,8 +11,9 @@ from ..datasets.schema import SlateDataset
 from ..leaderboards.board import Board
 from ..leaderboards.records import runs_folder, write_text
 from ..leaderboards.report.page import Claims, Extras, render
-from ..leaderboards.report.sweeps import read_trials, sweep_plots
+from ..leaderboards.report.sweeps import sweep_plots
 from ..leaderboards.schema import Budget
+from ..leaderboards.sweeps import read_sweeps
 from .show import leaderboard
 
 
@@ -44,7 +45,7 @@ def report(
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file with --out, e.g. {path / f'report-{dataset}.html'}")
     board = leaderboard(dataset, part=part, budget=budget, k=k, runs=runs)
-    sweeps = sweep_plots(board, read_trials(folder, dataset))
+    sweeps = sweep_plots(board, read_sweeps(folder, dataset))
     page = render(board, _dataset(board), Extras(_claims(dataset, folder), sweeps))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, page)

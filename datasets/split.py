@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 
 def connected_groups(*keys: pl.Series) -> np.ndarray:
@@ -23,6 +21,9 @@ def connected_groups(*keys: pl.Series) -> np.ndarray:
     >>> connected_groups(pl.Series(["s1", "s1", "s2", "s3"]), pl.Series(["a", "b", "b", "c"])).tolist()
     [0, 0, 0, 1]
     """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     P = len(keys[0])
     # a graph of rows and values: the nodes of column c start at offset, after the rows and the columns before
     rows, nodes, offset = [], [], P

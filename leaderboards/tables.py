@@ -112,7 +112,16 @@ def _parameters(system: System) -> str:
     count = system.runs[0].record.cost.get("parameters")
     if count is None or system.kind == "ceiling":
         return "–"
-    unit, name = next(((u, n) for u, n in ((1e6, " M"), (1e3, " k")) if count >= u), (1, ""))
+    return short_count(count)
+
+
+def short_count(count: float) -> str:
+    """A count with three significant digits.
+
+    >>> short_count(0), short_count(812), short_count(147840), short_count(6_012_345)
+    ('0', '812', '148 k', '6.01 M')
+    """
+    unit, name = next(((u, n) for u, n in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if count >= u), (1, ""))
     return f"{float(f'{count / unit:.3g}'):g}{name}"
 
 

@@ -249,7 +249,8 @@ class AlignmentTask(nn.Module):
         """The loss of a step."""
         c, network, B = self.config, cast(Any, self.plain.network), len(rows)
         items, real, offset, condition = self.plain.examples(rows)
-        prior = self.plain.retrieval(condition)
+        with torch.no_grad():  # the prior stays what it is, also for the reference
+            prior = self.plain.retrieval(condition)
         found = self.plain.log_probs(network, items, offset, condition, prior)
         loss = -found[real].mean()
         if c.alignment == "plain":

@@ -107,7 +107,8 @@ class HiGR(SlateDecoder):
             "prior, else by popularity",
             "train slates are shuffled (bundles have no order), and filled up with near items of their own items",
             "preset parallel: no feedback of items; the paper's texts disagree on how far decoding is parallel",
-            "preset prior: the trie-factorised retrieval prior is added to the logits",
+            "preset prior: the trie-factorised retrieval prior is added to the logits; a linear map of rank 64, learnt "
+            "with the rest, corrects its prompt vector",
         ),
     )
 
@@ -116,6 +117,7 @@ class HiGR(SlateDecoder):
 
         layers: int = Field(3, gt=0, description="of the planner")
         generator_layers: int = Field(1, gt=0, description="of the item generator")
+        learnt_query: bool = Field(False, description="a learnt linear map corrects the prior's prompt vector")
         parallel: bool = Field(False, description="a planner without feedback of items; all items decoded at once")
 
     class Sampling(DecoderSampling):
@@ -127,7 +129,7 @@ class HiGR(SlateDecoder):
     }  # fmt: skip
     PRESETS: ClassVar = {
         "parallel": {"parallel": True},
-        "prior": {"prior": True, "max_steps": 150},
+        "prior": {"prior": True, "learnt_query": True, "max_steps": 150, "learning_rate": 3e-4},
         "pairs": catalogue_pairs.PRESET,
         "orpo": {"alignment": "orpo"},
         "dpo": {"alignment": "dpo"},

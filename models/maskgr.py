@@ -190,6 +190,10 @@ class MaskGR(SlateDecoder):
         )
         candidates: int = Field(50, gt=0, description="of catalog: best items of a slot that a temperature draws from")
 
+    SPACE: ClassVar = {
+        "refinements": [0, 1, 2, 4], "order": ["slot", "confidence", "prompt"],
+        "learning_rate": (3e-4, 3e-3, "log"), "dropout": (0.0, 0.3, 0.05),
+    }  # fmt: skip
     PRESETS: ClassVar = {
         "prior": {"prior": True, "max_steps": 150},
         "pairs": catalogue_pairs.PRESET,
@@ -291,43 +295,39 @@ class MaskGR(SlateDecoder):
         known = torch.full((R, k, D), OPEN, device=rows.device)
         slate = torch.full((R, k), EMPTY, device=rows.device)
         weights = mass_of(base)[:, rows]  # [N, R]
-        score = torch.zeros(R, k, device=rows.device)  # log-probability of the codes that were fixed
         repeats = invalid = torch.zeros(R, k, dtype=torch.bool, device=rows.device)
-        logits = torch.zeros(R, k, D, self._code_count(), device=rows.device)
+        logits = first = torch.zeros(R, k, D, self._code_count(), device=rows.device)
         for turn in range(T):
             fits, dead = _settle(codes, known, slate, weights)
-            repeats, score = repeats | dead, score.masked_fill(dead, 0.0)
+            repeats = repeats | dead
             if (slate != EMPTY).all():
                 break
             logits = ask(known, rows)
+            first = logits if turn == 0 else first
             mass = code_mass(codes, fits * weights.repeat_interleave(k, dim=1), logits.shape[-1]).unflatten(0, (R, k))
             addend = possible(mass, self.config.prior)
+            sure = (logits + addend).log_softmax(-1).nan_to_num(nan=-torch.inf)  # nan: the slot has no item left
             open_ = (known == OPEN) & (slate == EMPTY)[..., None]
-            log_probs = (
-                (logits + addend).log_softmax(-1).nan_to_num(nan=-torch.inf)
-            )  # nan: no item is left for the slot
-            sure = log_probs.masked_fill(~open_[..., None], -torch.inf)
+            sure = sure.masked_fill(~open_[..., None], -torch.inf)
             if s.temperature > 0:
                 sure = sure / s.temperature - (-uniform[:, turn].clamp(min=1e-12).log()).log().float()
             share = (open_.sum((1, 2)) / (T - turn)).ceil()
             fixed = _fix(sure, known, share)
-            gained = log_probs.gather(-1, fixed.clamp(min=0)[..., None])[..., 0]
-            score = score + torch.where(fixed != known, gained, 0.0).sum(-1)
             if not self.config.prior:
                 wrong = addend.gather(-1, logits.argmax(-1, keepdim=True))[..., 0].isneginf()
                 invalid = invalid | (wrong & (fixed != known)).any(-1)
             known = fixed
         fits, dead = _settle(codes, known, slate, weights)
-        left = slate == EMPTY
-        scores = self._item_scores(logits, base[rows], s)
+        left, repeats = slate == EMPTY, repeats | dead
         strange = ~fits.T.unflatten(0, (R, k)) * ELSEWHERE
-        found = _candidates(scores - strange, min(len(codes), k))
-        slate, sure, _ = _pick_slots(*found, slate, s.model_copy(update={"temperature": 0.0}), uniform[:, 0])
-        score, order = torch.where(left, sure, score).masked_fill(slate == EMPTY, -torch.inf).sort(descending=True)
-        repeats = repeats | dead
+        found = _candidates(self._item_scores(logits, base[rows], s) - strange, min(len(codes), k))
+        slate, _, _ = _pick_slots(*found, slate, s.model_copy(update={"temperature": 0.0}), uniform[:, 0])
+        before = self._item_scores(first, base[rows], s).log_softmax(-1)  # with nothing fixed yet
+        sure = before.gather(-1, slate.clamp(min=0)[..., None])[..., 0].masked_fill(slate == EMPTY, -torch.inf)
+        sure, order = sure.sort(dim=1, descending=True, stable=True)  # slots are trained in any order: they have none
         health = {"raw_duplicate_rate": repeats, "invalid_id_rate": invalid, "repair_rate": repeats | left}
         rates = {name: slots.float().mean(1).cpu() for name, slots in health.items()}
-        return Decoded(slate.gather(1, order), score, rates)  # trained in any order, slots have none: the surest first
+        return Decoded(slate.gather(1, order), sure, rates)
 
     def cost(self, k: int, sampling: Any = None) -> dict[str, float]:
         """Passes of the whole network."""

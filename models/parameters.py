@@ -12,6 +12,7 @@ from .registry import model_class, parse_model
 PARTS = {
     "prompt encoder": ("prompt", "tokens", "pooled", "pooled_time", "seeds", "nothing", "encoder"),
     "embeddings": ("slots", "levels", "start", "mask", "input", "time"),
+    "prior": ("query", "scales"),
     "heads": ("output",),
     "denoiser": ("blocks", "norm"),
 }

@@ -81,7 +81,8 @@ class S2S(SlateDecoder):
             "OneRec: dense feed-forward layers instead of a mixture of experts, the suite's tokenizers instead of "
             "balanced k-means, preference alignment (alignment=dpo, off by default) without a reward model",
             "train slates are shuffled, and filled up with near items of their own items",
-            "preset prior: the trie-factorised retrieval prior is added to the logits",
+            "preset prior: the trie-factorised retrieval prior is added to the logits; a linear map of rank 64, learnt "
+            "with the rest, corrects its prompt vector",
         ),
     )
 
@@ -89,6 +90,7 @@ class S2S(SlateDecoder):
         """See DecoderConfig and AlignmentConfig."""
 
         units: Literal["items", "sids"] = Field("items", description="what is emitted: items or their semantic ids")
+        learnt_query: bool = Field(False, description="a learnt linear map corrects the prior's prompt vector")
         layers: int = Field(4, gt=0, description="decoder layers")
 
     class Sampling(DecoderSampling):
@@ -110,7 +112,7 @@ class S2S(SlateDecoder):
     }  # fmt: skip
     PRESETS: ClassVar = {
         "sids": {"units": "sids"},
-        "prior": {"prior": True, "max_steps": 150},
+        "prior": {"prior": True, "learnt_query": True, "max_steps": 150, "learning_rate": 3e-4},
         "pairs": catalogue_pairs.PRESET,
         "slate-beam": {"search": "slate", "temperature": 0.0},
         "sampled": {"temperature": 1.0, "beam": 20, "search": "item"},

@@ -25,7 +25,7 @@ from .alignment import AlignmentConfig, align
 from .base import Evaluate, FitReport, Progress, Settings, SlateModel, no_progress, noise
 from .catalogue_pairs import CataloguePairs
 from .nn.prompt_context import PromptContext
-from .nn.slate_denoiser import Condition
+from .nn.slate_denoiser import Condition, zero
 from .ordering import by_cosine, by_score
 from .ranking import BLOCK
 from .semantic_ids.catalogue import IdCatalogue
@@ -34,6 +34,7 @@ from .semantic_ids.trie import TriePrior
 from .slate_latents import SlateTask, prompt_condition, seed_condition
 from .training import TrainingConfig, checkpoint_file, fit_network, pick_device, seed_of, seeded
 
+QUERY_RANK = 64  # of the learnt correction of the prior's prompt vector
 NEIGHBOURS = 5  # of a train item, to fill a short slate with
 
 
@@ -105,6 +106,11 @@ class SlateNetwork(nn.Module):
             dropout=c.dropout,
         )  # fmt: skip
         self.scales = nn.Parameter(torch.ones(self.units.levels), requires_grad=c.prior)
+        learnt = c.prior and getattr(c, "learnt_query", False)
+        self.query = None
+        if learnt:  # of low rank: few parameters, and little to learn by heart
+            self.query = nn.Sequential(nn.Linear(text_dim, QUERY_RANK, bias=False), zero(QUERY_RANK, text_dim, False))
+            nn.init.normal_(self.query[0].weight, std=0.3)  # type: ignore[arg-type]
 
     def hidden(self, codes: Tensor, offset: Tensor, condition: Condition) -> Tensor:
         """What predicts each unit, teacher forced.
@@ -118,6 +124,10 @@ class SlateNetwork(nn.Module):
             [B, M, D, w].
         """
         raise NotImplementedError
+
+    def correction(self, pooled: Tensor) -> Tensor:
+        """What the prior adds to the prompt vectors [P, d]: nothing before training."""
+        return torch.zeros_like(pooled) if self.query is None else self.query(pooled)
 
     def prior_scales(self) -> Tensor:
         """Scales of levels 1..D+1: the items' own level is the prior's alone."""
@@ -156,12 +166,12 @@ class DecodingTask(SlateTask):
         network = cast("SlateNetwork", self.network)
         return -self.log_probs(network, items, offset, condition, self.retrieval(condition))[real].mean()
 
-    @torch.no_grad()
     def retrieval(self, condition: Condition) -> TriePrior | None:
         """The prior of the condition's prompts, where there is one."""
         if not self.config.prior:
             return None
-        return TriePrior.build(self.ids.trie, self.config.gamma * condition.pooled @ self.ids.texts.T)
+        query = condition.pooled + cast("SlateNetwork", self.network).correction(condition.pooled)
+        return TriePrior.build(self.ids.trie, self.config.gamma * query @ self.ids.texts.T)
 
     def log_probs(
         self, network: SlateNetwork, items: Tensor, offset: Tensor, condition: Condition, prior: TriePrior | None
@@ -355,7 +365,8 @@ class SlateDecoder(SlateModel):
         rows = torch.arange(P, device=device).repeat_interleave(samples)
         prior = None
         if c.prior:
-            prior = self.ids.prior(requests, c.gamma, s.bm25_weight, self.network.prior_scales()).take(rows)
+            learnt = self.network.correction(pooled), self.network.prior_scales()
+            prior = self.ids.prior(requests, c.gamma, s.bm25_weight, *learnt).take(rows)
         shape = self._draws(k, s)
         uniform = torch.zeros(()).expand(len(rows), *shape)
         if s.temperature > 0:

@@ -11,7 +11,7 @@ from typing import Any
 from ...datasets.schema import SlateDataset
 from ..board import Board, System
 from ..records import Run
-from .table import short_count
+from ..tables import short_count
 
 
 @dataclass(frozen=True)

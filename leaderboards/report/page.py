@@ -26,7 +26,12 @@ from . import cards, charts, table
 from .explorer import explorer
 
 HERE = Path(__file__).parent
-ELSEWHERE = ("failed: ", "not comparable: ", "NOTE: ")  # lines of the caption that stand elsewhere on the page
+ELSEWHERE = (
+    "[95 % interval",
+    "failed: ",
+    "not comparable: ",
+    "NOTE: ",
+)  # lines of the caption that stand elsewhere on the page
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Claims:
 
     introduction: str
     head: Sequence[str]
-    rows: list[Sequence[str]]
+    rows: Sequence[Sequence[str]]
     verdict: int
 
 

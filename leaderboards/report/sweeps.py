@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -18,18 +17,12 @@ FIRST = ("steps", "guidance", "eta")  # the settings of diffusion samplers stand
 SETTINGS_SHOWN = 9
 
 
-def read_trials(runs: Path, dataset: str) -> pl.DataFrame:
-    """The trials of all sweeps on a dataset (`runs/sweeps/<dataset>/<model>/<study>/trials.parquet`), one row each."""
-    found = [pl.read_parquet(path) for path in sorted(runs.glob(f"sweeps/{dataset}/*/*/trials.parquet"))]
-    return pl.concat(found, how="diagonal_relaxed") if found else pl.DataFrame()
-
-
 def sweep_plots(board: Board, trials: pl.DataFrame) -> list[Group]:
     """A plot per searched setting that is a number, over all studies on the data of the board.
 
     Args:
         board: its fingerprint and headline metric count.
-        trials: per trial `model`, `study`, `budget`, `fingerprint`, `state`, `best`, the settings, and the figures.
+        trials: as `leaderboards.sweeps.read_sweeps` gives them.
     """
     leader = leader_of(board)
     if leader not in trials.columns:

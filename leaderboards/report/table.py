@@ -10,7 +10,7 @@ import numpy as np
 from ...metrics.evaluate import Summary
 from ...metrics.registry import metric_info
 from ..board import Board, System, main_metrics
-from ..tables import number, short_name, with_unit
+from ..tables import number, short_count, short_name, with_unit
 
 DIRECTION = {True: "higher is better", False: "lower is better", None: "neither direction is better by itself"}
 
@@ -104,18 +104,6 @@ def _cost(name: str) -> Callable[[Board, System], Cell]:
 def _memory(board: Board, system: System) -> Cell:
     value = system.latency("peak_rss_mib", board.machine)
     return Cell("–") if value is None else Cell(f"{value:,.0f} MiB", value)
-
-
-def short_count(value: float) -> str:
-    """A count with three significant digits.
-
-    >>> short_count(0), short_count(812), short_count(147840), short_count(6_012_345)
-    ('0', '812', '148 k', '6.01 M')
-    """
-    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
 
 
 def _cost_column(key: str, about: str) -> Column:

@@ -142,9 +142,9 @@ class SlateDenoiser(nn.Module):
         return self.output(self.norm(h))
 
 
-def zero(width_in: int, width_out: int) -> nn.Linear:
+def zero(width_in: int, width_out: int, bias: bool = True) -> nn.Linear:
     """A linear layer that starts at zero: the network starts as the identity of its residual stream."""
-    linear = nn.Linear(width_in, width_out)
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
+    linear = nn.Linear(width_in, width_out, bias)
+    for parameter in linear.parameters():
+        nn.init.zeros_(parameter)
     return linear

@@ -59,9 +59,17 @@ class IdCatalogue:
         return self.trie.codes_of(self.trie.items)[:, : self.trie.levels].contiguous()
 
     def prior(
-        self, requests: pl.DataFrame, gamma: float, bm25_weight: float, scales: Tensor | None = None
+        self,
+        requests: pl.DataFrame,
+        gamma: float,
+        bm25_weight: float,
+        correction: Tensor | None = None,
+        scales: Tensor | None = None,
     ) -> TriePrior:
-        """The trie-factorised prior of requests: gamma x (<prompt, item> + bm25_weight x BM25 / its largest)."""
+        """The trie-factorised prior of requests: gamma x (<prompt, item> + bm25_weight x BM25 / its largest).
+
+        `correction` [P, d] is added to the prompts' vectors; see TriePrior for `scales`.
+        """
         prompts = requests["prompt"].to_list()
         if bm25_weight > 0:
             self._retrieval = self._retrieval or RetrievalPrior.build(self.catalog, self.features)
@@ -69,6 +77,8 @@ class IdCatalogue:
             found = torch.tensor(scores, dtype=torch.float32, device=self.device)
         else:
             found = gamma * torch.tensor(self.features.prompts(prompts), device=self.device) @ self.texts.T
+        if correction is not None:
+            found = found + gamma * correction @ self.texts.T
         return TriePrior.build(self.trie, found, scales)
 
     def seed_places(self, requests: pl.DataFrame, samples: int) -> Tensor:

@@ -19,7 +19,8 @@ from slatebench.leaderboards.board import Board, build_board
 from slatebench.leaderboards.records import list_runs
 from slatebench.leaderboards.report.explorer import explorer
 from slatebench.leaderboards.report.page import Claims, Extras, render
-from slatebench.leaderboards.report.sweeps import read_trials, sweep_plots
+from slatebench.leaderboards.report.sweeps import sweep_plots
+from slatebench.leaderboards.sweeps import read_sweeps
 
 P, N = 12, 20
 HOSTILE = [
@@ -111,7 +112,7 @@ def page(board: Board, dataset: SlateDataset, runs: Path, tmp_path_factory: pyte
     claims = Claims("how", ["claim", "verdict"], [[HOSTILE[0], "held"]], verdict=1)
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(
-        render(board, dataset, Extras(claims, sweep_plots(board, read_trials(runs, "toy")))), encoding="utf-8"
+        render(board, dataset, Extras(claims, sweep_plots(board, read_sweeps(runs, "toy")))), encoding="utf-8"
     )
     return path
 

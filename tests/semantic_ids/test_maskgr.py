@@ -89,7 +89,7 @@ def test_weights_by_hand():
 
 def test_masks_are_whole_by_slot_or_by_code():
     torch.manual_seed(0)
-    c = MaskGR.Config(whole_masks=0.25, slot_masks=0.5, least_masked=0.3)
+    c = resolve(MaskGR, [], "smoke", {"whole_masks": 0.25, "slot_masks": 0.5, "least_masked": 0.3}).config
     t, masked = draw_masks(torch.zeros(4000, 5, 3), c)
     whole = torch.arange(4000) % 4 == 0
     assert (t[whole] == 1).all() and masked[whole].all()
@@ -261,14 +261,15 @@ def test_confidence_fixes_one_code_a_slot_and_every_tuple_is_an_item(models, dat
         assert fits.any(0).all()
         kept = (before == OPEN) | (known == before)
         assert kept[~repaired].all()
-        full = (known != OPEN).all(-1)
-        for p, m in full.nonzero().tolist():  # what a full slot has become is no longer for the others
-            mine = fits[slates.items[p, 0, m], p * K + m].clone()
-            fits[slates.items[p, 0, m], p * K : p * K + K] = False
-            fits[slates.items[p, 0, m], p * K + m] = mine
-        alone = (fits.sum(0) == 1).view(8, K)  # a slot that can be one item only has become it
-        fixed = ((known != OPEN) & (before == OPEN)).sum(-1)
-        assert (fixed <= 1)[~alone & torch.tensor(~repaired)[:, None]].all()
+        full, fixed = (known != OPEN).all(-1), ((known != OPEN) & (before == OPEN)).sum(-1)
+        for p, m in ((fixed > 1) & torch.tensor(~repaired)[:, None]).nonzero().tolist():
+            assert full[p, m]  # nothing but the one item left: what other full slots have become is gone
+            taken = {i for i in slates.items[p, 0].tolist() if (codes[i] == known[p][full[p]]).all(-1).any()}
+            ways = [before[p, m].clone() for _ in range(D)]
+            for d, way in enumerate(ways):
+                way[d] = known[p, m, d]
+            left = [set(fits.nonzero()[:, 0].tolist()) - taken for fits in (feasible(codes, w[None]) for w in ways)]
+            assert set() in left
         assert (known != OPEN).sum((1, 2)).min() >= 12 * turn // passes or repaired.any()
         before = known
 

@@ -69,6 +69,7 @@ def teacher_forced(model, requests, codes):
     condition = Condition(tokens, mask, pooled, seeds, seed_mask, torch.ones(len(prompts), dtype=torch.bool))
     prior = None
     if model.config.prior:
+        pooled = pooled + model.network.correction(pooled).detach()
         scores = model.config.gamma * pooled @ torch.tensor(model.features.item_texts()).T
         prior = TriePrior.build(model.ids.trie, scores, model.network.prior_scales())
     with torch.no_grad():
@@ -362,6 +363,14 @@ def test_the_loss_is_the_mean_log_probability_of_the_units(models, data, address
     of_digits, kids = trie.log_probs(trie.levels, leaf, None, prior)
     digit = of_digits.detach().masked_fill(kids != trie.place[items][..., None], 0).nan_to_num(neginf=0).sum(-1)
     assert loss == pytest.approx(-float((whole - digit)[real].mean()) / trie.levels, abs=1e-4)
+
+
+def test_the_query_is_learnt_through_the_prior(models, data):
+    task = task_of(models("higr:prior"), data, fill="none", seed_rate=0.0)
+    task.zero_grad()
+    task(torch.arange(8)).backward()
+    assert task.network.query[1].weight.grad.abs().max() > 0
+    assert models("higr").network.query is None
 
 
 def test_a_collapsed_tokenizer_stops_the_fit_unless_allowed(data, monkeypatch):
