@@ -37,9 +37,9 @@ _WHERE = {
     "report": "report",
     "rescore": "rescore",
     "leaderboard": "show",
-    "sweep": "sweep",
     "bench_suite": "suite",
     "export_mlflow": "export_mlflow",
+    "sweep": "sweep",
 }
 
 

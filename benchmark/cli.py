@@ -45,8 +45,8 @@ app.add_typer(models_app, name="models")
 app.add_typer(tokenizers_app, name="tokenizers")
 app.add_typer(leaderboard_app, name="leaderboard")
 add_commands(app)
-app.command(epilog="Example: slatebench sweep dmsg --dataset bundle --trials 30")(sweep)
 add_export(app)
+app.command(epilog="Example: slatebench sweep dmsg --dataset bundle --trials 30")(sweep)
 
 
 @app.command(

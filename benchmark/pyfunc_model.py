@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.models.model import set_model
+from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 from slatebench.benchmark.cell import seeded

@@ -167,7 +167,8 @@ def _systems(runs: Sequence[Run]) -> list[tuple[str, list[Run]]]:
 
 def _same(run: Run) -> tuple[Any, ...]:
     """What two versions of one system share."""
-    return system_name(run), run.spec.k, run.spec.samples, run.spec.encoder, run.spec.item_vectors
+    spec = run.spec
+    return system_name(run), spec.k, spec.samples, spec.encoder, spec.item_vectors
 
 
 def _digest(name: str, runs: Sequence[Run]) -> str:
@@ -323,14 +324,8 @@ def _times(run: Run) -> tuple[int, int]:
 
 def _parameters(run: Run) -> dict[str, Any]:
     spec = run.spec
-    return {
-        "k": spec.k,
-        "samples": spec.samples,
-        "encoder": spec.encoder,
-        "item_vectors": spec.item_vectors,
-        **spec.config,
-        **spec.sampling,
-    }
+    given = {"k": spec.k, "samples": spec.samples, "encoder": spec.encoder, "item_vectors": spec.item_vectors}
+    return given | spec.config | spec.sampling
 
 
 def _tags(run: Run) -> dict[str, str]:

@@ -107,7 +107,7 @@ class HiGR(SlateDecoder):
             "prior, else by popularity",
             "train slates are shuffled (bundles have no order), and filled up with near items of their own items",
             "preset parallel: no feedback of items; the paper's texts disagree on how far decoding is parallel",
-            "preset prior: the trie-factorised retrieval prior is added to the logits; a linear map of rank 64, learnt "
+            "preset prior: the trie-factorised retrieval prior is added to the logits; a linear map, learnt "
             "with the rest, corrects its prompt vector",
         ),
     )

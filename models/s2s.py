@@ -81,7 +81,7 @@ class S2S(SlateDecoder):
             "OneRec: dense feed-forward layers instead of a mixture of experts, the suite's tokenizers instead of "
             "balanced k-means, preference alignment (alignment=dpo, off by default) without a reward model",
             "train slates are shuffled, and filled up with near items of their own items",
-            "preset prior: the trie-factorised retrieval prior is added to the logits; a linear map of rank 64, learnt "
+            "preset prior: the trie-factorised retrieval prior is added to the logits; a linear map, learnt "
             "with the rest, corrects its prompt vector",
         ),
     )
