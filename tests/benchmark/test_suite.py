@@ -224,14 +224,8 @@ def test_the_whole_again_uses_what_is_there_and_says_why_not_all(
         key: r for key, r in before.items() if r.state == "done"
     }
     assert "9 cells asked for: 8 done, 1 timeout" in done.err
-<<<<<<< HEAD
-    assert (
-        "prompt2vec encoder=hash on tiny, seed 0: timeout: stopped after 0.001 s" in done.err and "log.txt" in done.err
-    )
-=======
     assert "prompt2vec encoder=hash on tiny, seed 0: timeout: stopped after 0.001 s" in done.err
     assert "log.txt" in done.err
->>>>>>> grid
     assert "from before" in done.err and "Traceback" not in done.err
     for label in SYSTEMS - {"prompt2vec"}:
         assert label in done.out
