@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from .bench import bench as bench
     from .claims import run_claims as run_claims
     from .compare import compare as compare
+    from .export_mlflow import export_mlflow as export_mlflow
     from .gate import gate as gate
     from .generate import generate as generate
     from .latency import latency as latency
     from .report import report as report
     from .rescore import rescore as rescore
     from .show import leaderboard as leaderboard
+    from .suite import bench_suite as bench_suite
     from .sweep import sweep as sweep
 
 _WHERE = {
@@ -35,6 +37,8 @@ _WHERE = {
     "report": "report",
     "rescore": "rescore",
     "leaderboard": "show",
+    "bench_suite": "suite",
+    "export_mlflow": "export_mlflow",
     "sweep": "sweep",
 }
 

@@ -13,6 +13,7 @@ import typer
 from ..datasets.errors import SlateBenchError, UsageError
 from . import cli_report as cli_report  # adds `leaderboard html`
 from .cli_data import datasets_app
+from .cli_export import add_commands as add_export
 from .cli_leaderboard import leaderboard_app
 from .cli_measure import add_commands
 from .cli_models import models_app
@@ -44,6 +45,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(tokenizers_app, name="tokenizers")
 app.add_typer(leaderboard_app, name="leaderboard")
 add_commands(app)
+add_export(app)
 app.command(epilog="Example: slatebench sweep dmsg --dataset bundle --trials 30")(sweep)
 
 
@@ -284,7 +286,7 @@ def ui(
     import os
     import subprocess
 
-    from ..leaderboards.mlflow_view import connect, tracking_uri
+    from ..leaderboards.mlflow_view import connect, page, tracking_uri
     from ..leaderboards.records import runs_folder
 
     folder = runs_folder(runs).resolve()
@@ -292,7 +294,9 @@ def ui(
     uri = tracking_uri(folder)
     experiments = [e for e in connect(folder).search_experiments() if e.name != "Default"]
     for experiment in experiments:
-        print(f"{experiment.name}: http://127.0.0.1:{port}/#/experiments/{experiment.experiment_id}/runs", flush=True)
+        server = uri.rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{port}"
+        print(f"{experiment.name}: {server}/{page(experiment.experiment_id)}", flush=True)
+        print(f"{' ' * len(experiment.name)}  {server}/{page(experiment.experiment_id, 'CHART')}", flush=True)
     if not experiments:
         print("no runs yet: slatebench bench bm25 --dataset bundle", flush=True)
     if uri.startswith("http"):

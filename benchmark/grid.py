@@ -107,7 +107,7 @@ def expected_seconds(plans: Sequence[Plan], earlier: Sequence[Run], runs: Path) 
                 known.setdefault(key, []).append(cell_seconds(run))
     found, fitted = {}, set[str]()
     for plan in plans:
-        keys = [key for key in _keys(plan.spec.dataset, plan.spec.budget, plan.cell.label) if key in known]
+        keys = [key for key in _keys(plan.spec.dataset, plan.spec.budget, plan.label) if key in known]
         if keys:
             fits, rests = zip(*known[keys[0]], strict=True)
             kept = plan.fit is not None and (plan.fit in fitted or (runs / plan.fit / "fit.json").exists())

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,6 +45,7 @@ class GridScreen(Screen):
         self.live: Live | None = None
         self.at = "loading"  # what the whole grid is at
         self.reused = 0
+        self.took: dict[str, list[float]] = {}  # seconds of finished cells, by model
         self.told = ""
 
     def __enter__(self) -> Self:
@@ -86,6 +88,7 @@ class GridScreen(Screen):
             if details["reused"]:
                 self.reused += 1
             else:
+                self.took.setdefault(_model(one), []).append(time.monotonic() - one.started)
                 self._ended(name, details["run"], False)
                 self._tell(self.counts())
 
@@ -101,9 +104,15 @@ class GridScreen(Screen):
     def seconds_left(self) -> float | None:
         """Seconds until the last cell ends; None while nothing is known of any."""
         now, cells = time.monotonic(), list(self.cells.values())
+        all_took = [seconds for of_model in self.took.values() for seconds in of_model]
+
+        def expected(cell: _Cell) -> float | None:
+            took = self.took.get(_model(cell)) or all_took
+            return cell.expected if cell.expected is not None or not took else mean(took)
+
         return time_left(
-            [cell.expected for cell in cells if cell.state == "queued"],
-            [(cell.expected, now - cell.started) for cell in cells if cell.state == "running"],
+            [expected(cell) for cell in cells if cell.state == "queued"],
+            [(expected(cell), now - cell.started) for cell in cells if cell.state == "running"],
             self.jobs,
         )
 
@@ -152,6 +161,11 @@ class GridScreen(Screen):
                 self.line(f"  {name}: {run.record.state}: {run.record.reason} ({run.folder / 'log.txt'})", style)
             elif failed:
                 self.line(f"  {name}: done, but not timed: {failed}", "yellow")
+
+
+def _model(cell: _Cell) -> str:
+    """The model's name, without presets and settings."""
+    return cell.system.split()[0].split(":")[0]
 
 
 def duration(seconds: float) -> str:

@@ -40,6 +40,7 @@ class Axes(BaseModel):
     k: int | None = None
     samples: int | None = None
     encoder: str | None = None
+    item_vectors: str | None = None
     bertscore: str | None = None
     timeout: float | None = None  # seconds, for each cell
     memory_gib: float | None = None  # for each cell

@@ -202,7 +202,7 @@ def build_board(
     rows = []
     for members in by_system.values():
         members.sort(key=lambda run: run.spec.seed)
-        scores = [read_scores(run.scores, _per_run(run)) for run in members]
+        scores = [read_scores(run.scores, per_run(run)) for run in members]
         rows.append((members, scores, summarise(scores, groups, seed=seed)))
     if len(models := bertscore_models(on_board)) > 1:
         apart.append(("BERTScore", f"measured with {' and '.join(sorted(models))}"))
@@ -245,7 +245,7 @@ def per_request(scores: Sequence[Scores], metric: str) -> np.ndarray:
     return np.nanmean(per_seed, axis=0)
 
 
-def _per_run(run: Run) -> dict[str, float | None]:
+def per_run(run: Run) -> dict[str, float | None]:
     """Figures of scope `run`, which stand in the record alone."""
     return {name: e.mean for name, e in run.record.metrics.items() if metric_info(name).scope == "run"}
 

@@ -1,4 +1,6 @@
-"""MLflow shows the records: one experiment per dataset, one run per record. The records stay the truth.
+"""MLflow shows the records: an experiment per dataset, a run per system, below it one per seed.
+
+The records stay the truth: `rebuild` makes the whole view again.
 
 Where: MLFLOW_TRACKING_URI if set, else the sqlite file `mlflow.db` in the runs folder.
 """
@@ -6,24 +8,48 @@ Where: MLFLOW_TRACKING_URI if set, else the sqlite file `mlflow.db` in the runs 
 from __future__ import annotations
 
 import hashlib
-import math
+import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 from filelock import FileLock
 
 from ..datasets.errors import SlateBenchError
-from .records import Run
+from ..metrics.base import read_scores
+from ..metrics.evaluate import Summary, summarise
+from .board import per_run
+from .mlflow_text import (
+    Value,
+    board_view,
+    costs,
+    curves,
+    dataset_source,
+    experiment_note,
+    kind,
+    quality,
+    system_name,
+    system_note,
+)
+from .records import Run, list_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
+    from mlflow.entities import DatasetInput
+    from mlflow.entities import Run as MlflowRun
 
 ARTIFACTS = ("spec.json", "record.json", "slates.parquet", "scores.parquet", "log.txt")
-HASH_TAG, CONTENT_TAG = "slatebench.hash", "slatebench.record"
+VIEW_VERSION = "2"  # another one logs everything again
+HASH_TAG, SYSTEM_TAG, CONTENT_TAG = "slatebench.hash", "slatebench.system", "slatebench.record"
+VIEW_NAME = "board"  # the page that `ui` opens
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW_NAME}"
+PARENT_TAG, NOTE_TAG = "mlflow.parentRunId", "mlflow.note.content"
 PARAMETER_LIMIT = 6000  # MLflow cuts longer values without a word; the full spec is an artifact
 BATCH = 1000  # metrics that MLflow takes at once
 
@@ -31,6 +57,11 @@ BATCH = 1000  # metrics that MLflow takes at once
 def tracking_uri(runs: Path) -> str:
     """The tracking URI: MLFLOW_TRACKING_URI, else sqlite in the runs folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(runs / 'mlflow.db').resolve()}"
+
+
+def page(experiment: str, mode: str = "TABLE") -> str:
+    """Address of a dataset's page below that of the server: its systems as a table, or (CHART) as charts."""
+    return f"#/experiments/{experiment}/runs?viewStateShareKey={VIEW_NAME}&compareRunsMode={mode}"
 
 
 def connect(runs: Path) -> MlflowClient:
@@ -41,6 +72,7 @@ def connect(runs: Path) -> MlflowClient:
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its table migrations are no news
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # a server that is not there must not hang a bench
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     from mlflow import MlflowClient
@@ -71,29 +103,92 @@ def _lock(runs: Path) -> FileLock:
 
 
 def log_runs(runs: Sequence[Run], folder: Path) -> int:
-    """Show records in MLflow; those it shows already, unchanged, are left alone. Returns how many were logged."""
+    """Show all records of these runs' datasets; systems that MLflow shows already, unchanged, are left alone.
+
+    Returns:
+        How many records were logged.
+    """
     if not runs:
         return 0
+    on_disk = [run for dataset in {run.spec.dataset for run in runs} for run in list_runs(folder, dataset)[0]]
+    return _show(list({run.spec.hash: run for run in (*on_disk, *runs)}.values()), connect(folder), folder)
+
+
+def rebuild(runs: Sequence[Run], folder: Path) -> int:
+    """Make the view of these records again from nothing: all runs of ours that MLflow shows are deleted first.
+
+    Returns:
+        How many records were logged.
+    """
     client = connect(folder)
+    with _named(client.tracking_uri), _lock(folder):
+        for experiment in client.search_experiments():
+            for shown in _shown(client, experiment.experiment_id).values():
+                _delete(client, shown, folder)
+    return _show(runs, client, folder)
+
+
+def _show(runs: Sequence[Run], client: MlflowClient, folder: Path) -> int:
     logged = 0
     with _named(client.tracking_uri), _lock(folder):
         for dataset in sorted({run.spec.dataset for run in runs}):
             experiment = _experiment(client, dataset, folder)
             shown = _shown(client, experiment)
-            for run in runs:
-                if run.spec.dataset == dataset:
-                    logged += _log(client, experiment, run, shown)
+            _delete(client, shown.pop("", []), folder)  # of an earlier make
+            of_dataset = [run for run in runs if run.spec.dataset == dataset]
+            cutoffs = of_dataset[0].spec.cutoffs
+            about = {NOTE_TAG: experiment_note(dataset, cutoffs), VIEW_TAG: board_view(cutoffs)}
+            for tag, value in about.items():
+                client.set_experiment_tag(experiment, tag, value)
+            for name, members in _systems(of_dataset):
+                before = shown.pop(members[0].spec.system, [])
+                content = _digest(name, members)
+                if [run.data.tags[CONTENT_TAG] for run in before if CONTENT_TAG in run.data.tags] == [content]:
+                    continue
+                _delete(client, before, folder)
+                _log_system(client, experiment, name, members, content)
+                logged += len(members)
     return logged
 
 
-def rebuild(runs: Sequence[Run], folder: Path) -> int:
-    """Make the view again from nothing: runs that MLflow shows of these datasets are deleted first."""
-    client = connect(folder)
-    with _named(client.tracking_uri), _lock(folder):
-        for dataset in sorted({run.spec.dataset for run in runs}):
-            for found in _shown(client, _experiment(client, dataset, folder)).values():
-                client.delete_run(found[0])
-    return log_runs(runs, folder)
+def _systems(runs: Sequence[Run]) -> list[tuple[str, list[Run]]]:
+    """Systems by name, each with its runs in the order of the seeds; the oldest first."""
+    members: dict[str, list[Run]] = {}
+    newest: dict[tuple[Any, ...], Run] = {}
+    for run in sorted(runs, key=lambda run: run.record.created):
+        members.setdefault(run.spec.system, []).append(run)
+        newest[_same(run)] = run
+    found = []
+    for system, of_system in members.items():
+        old = newest[_same(of_system[0])].spec.system != system
+        found.append((system_name(of_system[0], old), sorted(of_system, key=lambda run: run.spec.seed)))
+    return found
+
+
+def _same(run: Run) -> tuple[Any, ...]:
+    """What two versions of one system share."""
+    spec = run.spec
+    return system_name(run), spec.k, spec.samples, spec.encoder, spec.item_vectors
+
+
+def _digest(name: str, runs: Sequence[Run]) -> str:
+    """Changes when anything that the view shows of a system does."""
+    records = [run.record.model_dump_json() for run in runs]
+    return hashlib.sha256("\n".join([VIEW_VERSION, name, *records]).encode()).hexdigest()[:16]
+
+
+def run_of(client: MlflowClient, run: Run) -> str:
+    """Id of the MLflow run that shows a record (of its seed, not of its system).
+
+    Raises:
+        SlateBenchError: MLflow does not show it.
+    """
+    experiment = client.get_experiment_by_name(run.spec.dataset)
+    if experiment is not None:
+        found = client.search_runs([experiment.experiment_id], f"tags.`{HASH_TAG}` = '{run.spec.hash}'", max_results=1)
+        if found:
+            return found[0].info.run_id
+    raise SlateBenchError(f"MLflow does not show {run.folder}: `slatebench leaderboard rebuild` logs it")
 
 
 def _experiment(client: MlflowClient, dataset: str, folder: Path) -> str:
@@ -111,87 +206,139 @@ def _experiment(client: MlflowClient, dataset: str, folder: Path) -> str:
     return found.experiment_id
 
 
-def _shown(client: MlflowClient, experiment: str) -> dict[str, tuple[str, str]]:
-    """What MLflow shows: spec hash -> (run id, digest of the record it was made from)."""
-    shown: dict[str, tuple[str, str]] = {}
+def _shown(client: MlflowClient, experiment: str) -> dict[str, list[MlflowRun]]:
+    """Runs of ours that MLflow shows, by system ("" = made by an earlier version of this view)."""
+    shown: dict[str, list[MlflowRun]] = {}
     token = None
     while True:
         page = client.search_runs([experiment], max_results=1000, page_token=token)
         for run in page:
-            tags = run.data.tags
-            if HASH_TAG in tags:
-                shown[tags[HASH_TAG]] = (run.info.run_id, tags.get(CONTENT_TAG, ""))
+            if HASH_TAG in run.data.tags or SYSTEM_TAG in run.data.tags:
+                shown.setdefault(run.data.tags.get(SYSTEM_TAG, ""), []).append(run)
         token = page.token
         if not token:
             return shown
 
 
-def _log(client: MlflowClient, experiment: str, run: Run, shown: dict[str, tuple[str, str]]) -> bool:
-    from mlflow.entities import Param, RunTag
+def _delete(client: MlflowClient, runs: Sequence[MlflowRun], folder: Path) -> None:
+    """Delete runs, and their artifacts where those lie in the runs folder: the records hold them all."""
+    from urllib.parse import urlparse
+    from urllib.request import url2pathname
 
-    content = hashlib.sha256(run.record.model_dump_json().encode()).hexdigest()[:16]
-    before = shown.get(run.spec.hash)
-    if before is not None:
-        if before[1] == content:
-            return False
-        client.delete_run(before[0])
+    for run in runs:
+        client.delete_run(run.info.run_id)
+        uri = urlparse(run.info.artifact_uri or "")
+        place = Path(url2pathname(uri.path))
+        if uri.scheme == "file" and (folder / "mlartifacts").resolve() in place.parents:
+            shutil.rmtree(place.parent, ignore_errors=True)
+
+
+def _log_system(client: MlflowClient, experiment: str, name: str, runs: Sequence[Run], content: str) -> None:
+    """A run for the system over its seeds, and below it one for each seed."""
+    from mlflow.entities import RunTag
+
+    done = [run for run in runs if run.record.state == "done"]
+    summary, problem = _summary(done)
+    tags = _tags(runs[0]) | {
+        "seeds": ",".join(str(run.spec.seed) for run in runs),
+        "state": "done" if len(done) == len(runs) else f"{len(done)} of {len(runs)} seeds done",
+        NOTE_TAG: system_note(runs, summary),
+    }
+    tags |= {"problem": problem} if problem else {}
+    values = [*quality(summary, runs[0].spec.cutoffs), *_middle([value for run in done for value in costs(run.record)])]
+    dataset = _dataset(runs[0])
+    ended = [_times(run) for run in runs]
+    began = min(start for start, _ in ended)
+    took = sum(end - start for start, end in ended)
+    parent = _run(client, experiment, name, tags, _parameters(runs[0]), values, began, dataset)
+    for run, (start, end) in zip(runs, ended, strict=True):
+        record = run.record
+        tags = _tags(run) | {HASH_TAG: run.spec.hash, "seed": str(run.spec.seed), "state": record.state,
+                             PARENT_TAG: parent}  # fmt: skip
+        tags |= {"reason": record.reason} if record.reason else {}
+        figures = {name: value.model_dump() for name, value in record.metrics.items()}
+        values = [*quality(figures, run.spec.cutoffs), *costs(record), *curves(record)]  # type: ignore[arg-type]
+        parameters = _parameters(run) | {"seed": run.spec.seed}
+        made = _run(client, experiment, f"{name} seed {run.spec.seed}", tags, parameters, values, start, dataset)
+        for artifact in ARTIFACTS:
+            if (run.folder / artifact).exists():
+                client.log_artifact(made, str(run.folder / artifact))
+        client.set_terminated(made, "FINISHED" if record.state in ("done", "skipped") else "FAILED", end)
+    # the digest comes last: a system that was cut off while it was logged has none and is logged again
+    client.log_batch(parent, tags=[RunTag(CONTENT_TAG, content)])
+    ended_well = all(run.record.state in ("done", "skipped") for run in runs)
+    client.set_terminated(parent, "FINISHED" if ended_well else "FAILED", began + took)
+
+
+def _run(client: MlflowClient, experiment: str, name: str, tags: dict[str, str], parameters: dict[str, Any],
+         values: Sequence[Value], start: int, dataset: DatasetInput) -> str:  # fmt: skip
+    """A run with its dataset, parameters and metrics; its id."""
+    from mlflow.entities import Metric, Param
+
+    run_id = client.create_run(experiment, start_time=start, tags=tags, run_name=name).info.run_id
+    params = [Param(key, str(value)[:PARAMETER_LIMIT]) for key, value in parameters.items()]
+    metrics = [Metric(key, value, start, step) for key, value, step in values]
+    client.log_batch(run_id, params=params, metrics=metrics[:BATCH])
+    for at in range(BATCH, len(metrics), BATCH):
+        client.log_batch(run_id, metrics=metrics[at : at + BATCH])
+    client.log_inputs(run_id, [dataset])  # mlflow.log_input of a client
+    return run_id
+
+
+def _dataset(run: Run) -> DatasetInput:
+    """The dataset of a run: name, fingerprint, where it comes from, and which part of it was asked."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    spec, source = run.spec, dataset_source(run.spec.dataset)
+    asked = next((value.n for value in run.record.metrics.values()), None)
+    profile = {"requests": asked, "slots": spec.k, "source": spec.source}
+    kind = "http" if "url" in source else "local"
+    dataset = Dataset(spec.dataset, spec.fingerprint[:36], kind, json.dumps(source), profile=json.dumps(profile))
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", spec.part)])
+
+
+def _summary(done: Sequence[Run]) -> tuple[dict[str, Summary], str | None]:
+    """Figures of a system over its seeds, with intervals over groups of requests; and why there are none."""
+    if len(done) < 2:
+        return {name: Summary(**value.model_dump()) for run in done for name, value in run.record.metrics.items()}, None
+    try:
+        groups = pl.read_parquet(done[0].folder / "requests.parquet")["group"].to_list()
+        return summarise([read_scores(run.scores, per_run(run)) for run in done], groups), None
+    except (SlateBenchError, OSError, pl.exceptions.PolarsError) as error:
+        return {}, str(error)
+
+
+def _middle(values: Sequence[Value]) -> list[Value]:
+    """The median over seeds of each figure."""
+    found: dict[str, list[float]] = {}
+    for name, value, _ in values:
+        found.setdefault(name, []).append(value)
+    return [(name, median(of_seeds), 0) for name, of_seeds in found.items()]
+
+
+def _times(run: Run) -> tuple[int, int]:
+    """When a cell began and ended, in milliseconds."""
+    end = datetime.fromisoformat(run.record.created).timestamp() if run.record.created else 0.0
+    return int(1000 * max(0.0, end - sum(run.record.timings.values()))), int(1000 * end)
+
+
+def _parameters(run: Run) -> dict[str, Any]:
+    spec = run.spec
+    given = {"k": spec.k, "samples": spec.samples, "encoder": spec.encoder, "item_vectors": spec.item_vectors}
+    return given | spec.config | spec.sampling
+
+
+def _tags(run: Run) -> dict[str, str]:
     record, spec = run.record, run.spec
     tags = {
         "model": spec.model,
-        "seed": str(spec.seed),
+        "kind": kind(run),
         "source": spec.source,
         "fingerprint": spec.fingerprint,
         "budget": spec.budget,
         "part": spec.part,
-        "state": record.state,
         "code": record.commit or "unknown",
-        HASH_TAG: spec.hash,
+        "mlflow.source.name": "slatebench bench",
+        SYSTEM_TAG: spec.system,
     }
-    if record.reason:
-        tags["reason"] = record.reason
-    if record.notice:
-        tags["notice"] = record.notice
-    made = client.create_run(experiment, run_name=f"{record.label} seed {spec.seed}", tags=tags)
-    run_id = made.info.run_id
-    parameters = {
-        "k": spec.k,
-        "samples": spec.samples,
-        "encoder": spec.encoder,
-        "item_vectors": spec.item_vectors,
-        **spec.config,
-        **spec.sampling,
-    }
-    params = [Param(key, str(value)[:PARAMETER_LIMIT]) for key, value in parameters.items()]
-    client.log_batch(run_id, params=params)
-    metrics = list(_metrics(run, made.info.start_time))
-    for start in range(0, len(metrics), BATCH):
-        client.log_batch(run_id, metrics=metrics[start : start + BATCH])
-    for name in ARTIFACTS:
-        if (run.folder / name).exists():
-            client.log_artifact(run_id, str(run.folder / name))
-    # the digest comes last: a run that was cut off while it was logged has none and is logged again
-    client.log_batch(run_id, tags=[RunTag(CONTENT_TAG, content)])
-    client.set_terminated(run_id, status="FINISHED" if record.state in ("done", "skipped") else "FAILED")
-    return True
-
-
-def _metrics(run: Run, at: int) -> Iterable[Metric]:
-    """Means and intervals, timings, latency, cost and training curves; never NaN or infinity (they break the page)."""
-    from mlflow.entities import Metric
-
-    record = run.record
-    values: dict[str, Any] = {}
-    for name, estimate in record.metrics.items():
-        values |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-    values |= {f"seconds_{phase}": seconds for phase, seconds in record.timings.items()}
-    values |= {f"latency_{name}": value for name, value in (record.latency or {}).items()}
-    values |= {f"cost_{name}": value for name, value in record.cost.items()}
-    values |= {f"fit_{name}": value for name, value in record.fit.get("health", {}).items()}
-    values |= {f"{name}_baseline": value for name, value in (record.bertscore or {}).get("baseline", {}).items()}
-    for name, value in values.items():
-        if isinstance(value, int | float) and math.isfinite(value):
-            yield Metric(name, float(value), at, 0)
-    for name, curve in record.fit.get("curves", {}).items():
-        for step, value in curve:
-            if isinstance(value, int | float) and math.isfinite(value):
-                yield Metric(f"fit_{name}", float(value), at, int(step))
+    return tags | ({"notice": record.notice} if record.notice else {})

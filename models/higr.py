@@ -107,7 +107,7 @@ class HiGR(SlateDecoder):
             "prior, else by popularity",
             "train slates are shuffled (bundles have no order), and filled up with near items of their own items",
             "preset parallel: no feedback of items; the paper's texts disagree on how far decoding is parallel",
-            "preset prior: the trie-factorised retrieval prior is added to the logits; a linear map of rank 64, learnt "
+            "preset prior: the trie-factorised retrieval prior is added to the logits; a linear map, learnt "
             "with the rest, corrects its prompt vector",
         ),
     )
@@ -138,7 +138,7 @@ class HiGR(SlateDecoder):
         "large": {"width": 256, "layers": 5, "learning_rate": 7e-4},
     }
     BUDGETS: ClassVar = {
-        "smoke": {"max_steps": 20, "width": 32, "layers": 1, "batch_size": 16, "codes": 16, "tokenizer_steps": 60,
+        "smoke": {"max_steps": 20, "width": 32, "layers": 1, "batch_size": 16, "codes": 64, "tokenizer_steps": 60,
                   "alignment_steps": 5},
         "paper": {"max_steps": 10_000, "width": 512, "layers": 7, "heads": 8, "batch_size": 256, "precision": "bf16",
                   "learning_rate": 3e-4, "warmup_steps": 500, "codes": 1024},

@@ -202,7 +202,7 @@ class MaskGR(SlateDecoder):
         "large": {"width": 256, "layers": 6, "learning_rate": 7e-4},
     }
     BUDGETS: ClassVar = {
-        "smoke": {"max_steps": 20, "width": 32, "layers": 1, "batch_size": 16, "codes": 16, "tokenizer_steps": 60},
+        "smoke": {"max_steps": 20, "width": 32, "layers": 1, "batch_size": 16, "codes": 64, "tokenizer_steps": 60},
         "paper": {"max_steps": 10_000, "width": 512, "layers": 8, "heads": 8, "batch_size": 256, "precision": "bf16",
                   "learning_rate": 3e-4, "warmup_steps": 500, "codes": 1024},
     }  # fmt: skip

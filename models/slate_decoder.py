@@ -34,7 +34,6 @@ from .semantic_ids.trie import TriePrior
 from .slate_latents import SlateTask, prompt_condition, seed_condition
 from .training import TrainingConfig, checkpoint_file, fit_network, pick_device, seed_of, seeded
 
-QUERY_RANK = 64  # of the learnt correction of the prior's prompt vector
 NEIGHBOURS = 5  # of a train item, to fill a short slate with
 
 
@@ -107,10 +106,7 @@ class SlateNetwork(nn.Module):
         )  # fmt: skip
         self.scales = nn.Parameter(torch.ones(self.units.levels), requires_grad=c.prior)
         learnt = c.prior and getattr(c, "learnt_query", False)
-        self.query = None
-        if learnt:  # of low rank: few parameters, and little to learn by heart
-            self.query = nn.Sequential(nn.Linear(text_dim, QUERY_RANK, bias=False), zero(QUERY_RANK, text_dim, False))
-            nn.init.normal_(self.query[0].weight, std=0.3)  # type: ignore[arg-type]
+        self.query = zero(text_dim, text_dim, bias=False) if learnt else None
 
     def hidden(self, codes: Tensor, offset: Tensor, condition: Condition) -> Tensor:
         """What predicts each unit, teacher forced.

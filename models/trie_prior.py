@@ -45,7 +45,7 @@ class TriePriorModel(SlateModel):
 
     SPACE: ClassVar = {"gamma": (10.0, 80.0, 5.0), "bm25_weight": (0.0, 1.0, 0.05), "beam": [10, 20, 40]}
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"bm25": {"bm25_weight": 0.5}}
-    BUDGETS: ClassVar = {"smoke": {"codes": 16, "tokenizer_steps": 60}}
+    BUDGETS: ClassVar = {"smoke": {"codes": 64, "tokenizer_steps": 60}}
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
             progress: Progress = no_progress) -> FitReport:  # fmt: skip

@@ -98,7 +98,8 @@ def test_mlflow_shows_what_the_records_say(first: Any, runs: Path) -> None:
     client = MlflowClient(tracking_uri=f"sqlite:///{runs / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None and experiment.tags["mlflow.experimentKind"] == "custom_model_development"
-    shown = {run.data.tags["slatebench.hash"]: run for run in client.search_runs([experiment.experiment_id])}
+    found = client.search_runs([experiment.experiment_id], "tags.`slatebench.hash` LIKE '%'")
+    shown = {run.data.tags["slatebench.hash"]: run for run in found}
     row = objects(first.out)[0]
     run = shown[Path(row["path"]).name]
     assert run.data.metrics["ndcg_sim_at_10"] == row["metrics"]["ndcg_sim_at_10"]["mean"]
@@ -118,7 +119,7 @@ def test_rebuild_makes_the_same_view_from_nothing(first: Any, slatebench: Comman
         experiment = client.get_experiment_by_name("tiny")
         assert experiment is not None
         found = client.search_runs([experiment.experiment_id])
-        return {run.data.tags["slatebench.hash"]: (run.data.params, run.data.metrics) for run in found}
+        return {run.data.tags["mlflow.runName"]: (run.data.params, run.data.metrics) for run in found}
 
     before = view()
     for path in runs.glob("mlflow.db*"):

@@ -106,7 +106,9 @@ def test_shards_are_disjoint_and_complete_and_keep_a_fit_together(fits: list[str
 
 def test_time_is_known_from_earlier_records_and_a_fit_is_paid_once(tmp_path: Path) -> None:
     timings = {"fit": 0.1, "generate": 20.0, "score": 4.0}
-    record = Record(spec=plan("dmsg").spec, label="dmsg", state="done", timings=timings, fit={"seconds": 100.0})
+    record = Record(
+        spec=plan("dmsg").spec, label="dmsg encoder=hash", state="done", timings=timings, fit={"seconds": 100.0}
+    )
     plans = [plan("dmsg", 1, "a"), plan("dmsg:prior", 1, "a"), plan("dmsg", 2, "kept"), plan("s2s"),
              plan("dmsg", dataset="other")]  # fmt: skip
     (tmp_path / "kept").mkdir()
@@ -203,10 +205,10 @@ def test_two_parts_make_the_whole_board(sharded: tuple[Path, list[Any]]) -> None
     hashes = [{run.spec.hash for run in part.runs} for part in (one, two)]
     assert not hashes[0] & hashes[1] and all(hashes)
     found, problems = list_runs(runs, "tiny")
-    labels = {run.record.label for run in found}
+    labels = {run.record.label.replace(" encoder=hash", "") for run in found}
     assert not problems and labels >= {*SYSTEMS, "popularity", "ceiling:reference"}
-    assert sorted(run.spec.seed for run in found if run.record.label == "dense:sampled") == [0, 1]
-    assert {run.record.state for run in found if run.record.label != "prompt2vec"} == {"done"}
+    assert sorted(run.spec.seed for run in found if run.spec.model == "dense:sampled") == [0, 1]
+    assert {run.record.state for run in found if run.spec.model != "prompt2vec"} == {"done"}
     assert {run.record.machine.threads for run in found if run.record.machine} == {1}
 
 
@@ -222,7 +224,8 @@ def test_the_whole_again_uses_what_is_there_and_says_why_not_all(
         key: r for key, r in before.items() if r.state == "done"
     }
     assert "9 cells asked for: 8 done, 1 timeout" in done.err
-    assert "prompt2vec on tiny, seed 0: timeout: stopped after 0.001 s" in done.err and "log.txt" in done.err
+    assert "prompt2vec encoder=hash on tiny, seed 0: timeout: stopped after 0.001 s" in done.err
+    assert "log.txt" in done.err
     assert "from before" in done.err and "Traceback" not in done.err
     for label in SYSTEMS - {"prompt2vec"}:
         assert label in done.out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,21 +14,44 @@ import pytest
 from slatebench.datasets.errors import SlateBenchError
 from slatebench.leaderboards.mlflow_view import connect, log_runs, rebuild, tracking_uri
 from slatebench.leaderboards.records import read_run, write_record
+from slatebench.metrics.base import read_scores
+from slatebench.metrics.evaluate import summarise
 
 Make = Callable[..., Any]
+PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store: MLflow takes seconds to make one."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        connect(folder)
+    return folder / "mlflow.db"
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "runs").mkdir(exist_ok=True)
+    shutil.copy(store, tmp_path / "runs" / "mlflow.db")
     return tmp_path / "runs"
 
 
-def shown(folder: Path) -> list[Any]:
+def everything(folder: Path) -> list[Any]:
     client = connect(folder)
     experiment = client.get_experiment_by_name("toy")
     return [] if experiment is None else list(client.search_runs([experiment.experiment_id]))
+
+
+def shown(folder: Path) -> list[Any]:
+    """The runs of single seeds."""
+    return [run for run in everything(folder) if PARENT in run.data.tags]
+
+
+def systems(folder: Path) -> list[Any]:
+    return [run for run in everything(folder) if PARENT not in run.data.tags]
 
 
 def test_a_record_is_logged_once_and_again_only_when_it_changed(make_run: Make, folder: Path) -> None:
@@ -38,25 +63,77 @@ def test_a_record_is_logged_once_and_again_only_when_it_changed(make_run: Make, 
     assert log_runs([read_run(run.folder)], folder) == 1
     (only,) = shown(folder)
     assert only.data.metrics["latency_p50_ms"] == 5.0
+    assert not [path for path in (folder / "mlartifacts" / "toy").iterdir() if path.name != only.info.run_id]
+
+
+def test_a_system_stands_over_its_seeds_with_an_interval_over_groups(make_run: Make, folder: Path) -> None:
+    def scores(shift: float) -> dict[str, np.ndarray]:
+        return {"ndcg_sim_at_10": np.array([0.1, 0.3, 0.5, 0.7]) + shift, "freshness_m2": np.full(4, 0.5),
+                "freshness_m3": np.full(4, 0.25), "mrr_at_5": np.full(4, 0.5)}  # fmt: skip
+
+    made = [make_run(scores(0.1 * seed), seed=seed, record={"timings": {"fit": 10.0}, "cost": {"parameters": 7.0}})
+            for seed in (0, 1)]  # fmt: skip
+    failed = make_run(seed=2, state="failed", record={"reason": "ran out of luck"})
+    log_runs(made[:1], folder)  # finds the other seeds on disk
+    (system,) = systems(folder)
+    seeds = shown(folder)
+    assert {run.data.tags[PARENT] for run in seeds} == {system.info.run_id} and len(seeds) == 3
+    assert system.data.tags["seeds"] == "0,1,2" and system.data.tags["state"] == "2 of 3 seeds done"
+    assert "seed" not in system.data.params and {run.data.params["seed"] for run in seeds} == {"0", "1", "2"}
+    value = summarise([read_scores(run.scores, {}) for run in made], [f"r{i}" for i in range(4)])["ndcg_sim_at_10"]
+    metrics = system.data.metrics
+    assert metrics["ndcg_sim_at_10"] == pytest.approx(0.45) == value["mean"]
+    assert metrics["interval/ndcg_sim_at_10_low"] == value["low"] < 0.45 < metrics["interval/ndcg_sim_at_10_high"]
+    assert metrics["parameters"] == 7.0 and metrics["more/mrr_at_5"] == 0.5
+    history = connect(folder).get_metric_history(system.info.run_id, "over_samples/freshness")
+    assert [(m.step, m.value) for m in history] == [(2, 0.5), (3, 0.25)]
+    note = system.data.tags["mlflow.note.content"]
+    assert "Seed 2: failed: ran out of luck" in note and "slatebench bench dense --dataset toy --seeds 0,1,2" in note
+    (bad,) = [run for run in seeds if run.info.status == "FAILED"]
+    assert bad.data.tags["reason"] == "ran out of luck" and bad.data.tags["slatebench.hash"] == failed.spec.hash
+    assert system.info.status == "FAILED"
+
+
+def test_each_run_names_its_dataset(make_run: Make, folder: Path) -> None:
+    log_runs([make_run()], folder)
+    for run in everything(folder):
+        (given,) = run.inputs.dataset_inputs
+        assert (given.dataset.name, given.dataset.digest) == ("toy", "f00d")
+        assert {tag.key: tag.value for tag in given.tags} == {"mlflow.data.context": "test"}
+        assert json.loads(given.dataset.profile)["requests"] == 3
+
+
+def test_the_pages_open_with_the_board(make_run: Make, folder: Path) -> None:
+    log_runs([make_run(), make_run(model="ceiling:reference", seed=1)], folder)
+    client = connect(folder)
+    experiment = client.get_experiment_by_name("toy")
+    assert experiment is not None and "| ndcg_sim_at_10 (orders the board) | higher |" in experiment.tags[NOTE]
+    view = json.loads(experiment.tags["mlflow.sharedViewState.board"])
+    assert "metrics.`ndcg_sim_at_10`" in view["selectedColumns"]
+    found = client.search_runs([experiment.experiment_id], view["searchFilter"])
+    assert {run.info.run_name for run in found} == {"dense (smoke)", "ceiling:reference (smoke)"}
+    assert {run.data.tags["kind"] for run in found} == {"system", "ceiling"}
+
+
+def test_a_newer_version_of_a_system_marks_the_old_one(make_run: Make, folder: Path) -> None:
+    old = make_run(record={"created": "2026-01-01T00:00:00+00:00"})
+    log_runs([old], folder)
+    assert [run.info.run_name for run in systems(folder)] == ["dense (smoke)"]
+    log_runs([make_run(config={"new": 1}, record={"created": "2026-01-02T00:00:00+00:00"})], folder)
+    assert {run.info.run_name for run in systems(folder)} == {"dense (smoke)", "dense (smoke, older version)"}
 
 
 def test_nothing_that_breaks_the_page_is_logged(make_run: Make, folder: Path) -> None:
     curves = {"loss": [[0, 1.0], [1, float("inf")], [2, 0.5]]}
     run = make_run({"ndcg_sim_at_10": np.array([0.1, np.nan, 0.3])}, config={"long": "x" * 10_000},
-                   record={"timings": {"fit": float("inf")}, "fit": {"curves": curves}})  # fmt: skip
+                   record={"timings": {"fit": float("inf"), "score": 1.0}, "fit": {"curves": curves}})  # fmt: skip
     log_runs([run], folder)
     (only,) = shown(folder)
     assert all(np.isfinite(value) for value in only.data.metrics.values())
     assert not [name for name in only.data.metrics if "@" in name or "[" in name]
-    assert "seconds_fit" not in only.data.metrics
-    history = connect(folder).get_metric_history(only.info.run_id, "fit_loss")
+    assert "seconds/fit" not in only.data.metrics and only.data.metrics["seconds/score"] == 1.0
+    history = connect(folder).get_metric_history(only.info.run_id, "fit/loss")
     assert [(m.step, m.value) for m in history] == [(0, 1.0), (2, 0.5)]
-
-
-def test_a_failed_cell_is_a_failed_run_with_its_reason(make_run: Make, folder: Path) -> None:
-    log_runs([make_run(state="failed", record={"reason": "ran out of luck"})], folder)
-    (only,) = shown(folder)
-    assert only.info.status == "FAILED" and only.data.tags["reason"] == "ran out of luck"
 
 
 def test_artifacts_stay_with_the_runs_folder(make_run: Make, folder: Path) -> None:
@@ -69,11 +146,13 @@ def test_artifacts_stay_with_the_runs_folder(make_run: Make, folder: Path) -> No
 def test_rebuild_drops_what_has_no_record(make_run: Make, folder: Path) -> None:
     kept, gone = make_run(seed=0), make_run(seed=1)
     log_runs([kept, gone], folder)
-    assert rebuild([kept], folder) == 1
-    assert [run.data.tags["seed"] for run in shown(folder)] == ["0"]
+    for _ in range(2):
+        assert rebuild([kept], folder) == 1
+        assert [run.data.tags["seed"] for run in shown(folder)] == ["0"] and len(everything(folder)) == 2
 
 
 def test_another_tracking_uri_is_honoured(make_run: Make, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "mlflow.db").unlink()
     other = f"sqlite:///{folder.parent / 'other.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
     assert tracking_uri(folder) == other

@@ -1,0 +1,37 @@
+"""`slatebench export-mlflow`: hand a fitted recommender to MLflow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import JsonOption
+
+
+def export_mlflow(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run (`bench --json` says `path`).")],
+    json_: JsonOption = False,
+) -> None:
+    """Log a fitted recommender as an MLflow model that answers {"prompt": ...} with slates and titles."""
+    from ..leaderboards.records import read_run
+    from .export_mlflow import export_mlflow as export
+
+    made = export(read_run(run))
+    place = str(made.folder or made.uri)
+    if json_:
+        print(json.dumps({"uri": made.uri, "folder": made.folder and str(made.folder), "run_id": made.run_id}))
+        return
+    print(made.uri)
+    print(f"mlflow models serve -m {place} --env-manager local --port 5001")
+    print("curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' "
+          """-d '{"inputs": {"prompt": ["camping trip with kids"]}, "params": {"samples": 2}}'""")  # fmt: skip
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register the command of this file."""
+    app.command("export-mlflow", epilog="Example: slatebench export-mlflow runs/bundle/dmsg/0123456789abcdef")(
+        export_mlflow
+    )

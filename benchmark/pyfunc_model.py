@@ -1,0 +1,97 @@
+"""A fitted recommender as an MLflow model: this file is copied into the model (models-from-code) and run when it loads.
+
+Hence the absolute imports: the copy stands outside the package. The suite itself never imports this file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
+
+from slatebench.benchmark.cell import seeded
+from slatebench.datasets.errors import SlateBenchError
+from slatebench.datasets.schema import EMPTY, make_requests
+from slatebench.models.registry import model_class
+
+warnings.filterwarnings("ignore", message=".*type hints.*predict", category=UserWarning)  # the signature is given
+
+
+def sha256_of(folder: Path) -> dict[str, str]:
+    """sha256 of each file of a folder, by its path in it."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _mistake(what: str) -> MlflowException:
+    """The error whose words MLflow's server hands on."""
+    return MlflowException.invalid_parameter_value(what)
+
+
+class Recommender(PythonModel):
+    """Prompts in, slates with titles out."""
+
+    def load_context(self, context: Any) -> None:
+        """Check the files and load the fitted model.
+
+        Raises:
+            SlateBenchError: the files are not those that were exported.
+        """
+        folder, wanted = Path(context.artifacts["model"]), context.model_config["sha256"]
+        found = sha256_of(folder)
+        if found != wanted:
+            wrong = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+            raise SlateBenchError(f"{folder / wrong[0]}: not the file that was exported (sha256): export the run again")
+        self.model = model_class(context.model_config["model"]).load(folder)
+        self.k = int(context.model_config["k"])
+
+    def predict(self, context, model_input, params=None):  # no types: MLflow would take them for the signature
+        """One row per prompt and sample: prompt, sample, ids, titles (best first).
+
+        Args:
+            context: unused.
+            model_input: a table with the column `prompt`.
+            params: `k` slots (0: the dataset's), `samples`, `seed`.
+
+        Raises:
+            MlflowException: no column `prompt`, an empty prompt, or k or samples out of range.
+        """
+        asked = {"k": 0, "samples": 1, "seed": 0} | (params or {})
+        table = pd.DataFrame(model_input)
+        if "prompt" not in table:
+            raise _mistake('name the column "prompt", e.g. {"inputs": {"prompt": ["camping trip with kids"]}}')
+        prompts = [str(prompt) for prompt in table["prompt"]]
+        if not all(prompt.strip() for prompt in prompts):
+            raise _mistake("a prompt is empty: say what the slate is for")
+        k, samples = int(asked["k"]) or self.k, int(asked["samples"])
+        catalog = self.model.catalog
+        if not 1 <= k <= len(catalog) or not 1 <= samples <= 100:
+            raise _mistake(f"k={k}, samples={samples}: choose k from 1 to {len(catalog)} and 1 to 100 samples")
+        samples = samples if self.model.stochastic() else 1
+        distinct = list(dict.fromkeys(prompts))
+        slates = self.model.generate(
+            make_requests(distinct), k, samples=samples, seed=seeded(int(asked["seed"]), "sampling")
+        ).items  # [distinct prompts, samples, k]
+        place = {prompt: i for i, prompt in enumerate(distinct)}
+        rows = []
+        for prompt in prompts:
+            for sample, slate in enumerate(slates[place[prompt]]):
+                items = slate[slate != EMPTY].astype(np.int64).tolist()
+                rows.append({
+                    "prompt": prompt, "sample": sample,
+                    "ids": [catalog.ids[i] for i in items], "titles": [catalog.titles[i] for i in items],
+                })  # fmt: skip
+        return pd.DataFrame(rows)
+
+
+set_model(Recommender())
