@@ -90,8 +90,8 @@ class DMSG(SlateModel):
             "retrieval prior to the rounding",
             "preset consensus: residual, but 32 slates are sampled and the one emitted is what gains most with all of "
             "them as the reference, retrieval prior included (minimum-Bayes-risk decoding)",
-            "preset playlist, where prompts share no words with titles and train slates abound: the offset is from the "
-            "mean slate of the nearest train prompts (cross-fitted), more slots, consensus with a little retrieval prior",
+            "preset playlist, where prompts share no words with titles and train slates abound: as consensus, but the "
+            "offset is from the mean slate of the nearest train prompts (cross-fitted); 8 slots, less of the prior",
         ),
     )
 
