@@ -54,7 +54,8 @@ def _models() -> str:
 def _model(name: str, by_hand: str) -> str:
     cls = model_class(name)
     card = cls.card
-    lines = [f"# {name}: {card.title}", "", card.summary, "", f"*Source: {card.paper}.*", "", by_hand.strip(), ""]
+    title = card.title if card.title.lower().startswith(name) else f"{name}: {card.title}"
+    lines = [f"# {title}", "", card.summary, "", f"*Source: {card.paper}.*", "", by_hand.strip(), ""]
     if card.departures:
         lines += ["## Departures", "", *(f"- {text}" for text in card.departures), ""]
     if cls.PRESETS:
