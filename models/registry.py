@@ -27,6 +27,7 @@ BUILTIN: dict[str, Builtin] = {
     "dense": Builtin("dense", "Dense", "prompt vector to item vectors, exact"),
     "prompt-knn": Builtin("prompt_knn", "PromptKNN", "vote of the nearest train prompts' slates"),
     "prompt2vec": Builtin("prompt2vec", "Prompt2Vec", "ridge from prompt vector to slate centre"),
+    "prompt-centre": Builtin("prompt_centre", "PromptCentre", "mean slate of similar train prompts, nearest items"),
     "hybrid": Builtin("hybrid", "Hybrid", "z-scored dense + .25 BM25: the retrieval prior alone"),
     "dmsg": Builtin("dmsg", "DMSG", "diffusion over a slate's item vectors"),
     "set-regressor": Builtin("set_regressor", "SetRegressor", "DMSG's network in one step: a control"),
