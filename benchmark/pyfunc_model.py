@@ -3,6 +3,9 @@
 Hence the absolute imports: the copy stands outside the package. The suite itself never imports this file.
 """
 
+# pyright: reportMissingImports=false
+# (imports are absolute: MLflow copies this file out of the package, and pyright does not see editable installs)
+
 from __future__ import annotations
 
 import hashlib
