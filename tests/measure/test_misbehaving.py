@@ -241,7 +241,7 @@ def grid(install, tmp_path_factory):
     content = (before.folder / "record.json").read_bytes()
     found = bench(list(EXPECTED), "tiny", timeout=15, memory_gib=1.0, **options)
     assert (before.folder / "record.json").read_bytes() == content, "a finished cell was written again"
-    return folder, {run.record.label: run for run in found.runs}, found
+    return folder, {run.spec.model: run for run in found.runs}, found
 
 
 @pytest.mark.parametrize("model", EXPECTED)
@@ -261,11 +261,11 @@ def test_the_call_says_that_something_failed_and_keeps_every_record(grid):
     assert not found.ok
     on_disk, problems = list_runs(folder, "tiny")
     assert not problems
-    assert {run.record.label: run.record.state for run in on_disk} | {m: s for m, (s, _) in EXPECTED.items()} == {
-        run.record.label: run.record.state for run in on_disk
+    assert {run.spec.model: run.record.state for run in on_disk} | {m: s for m, (s, _) in EXPECTED.items()} == {
+        run.spec.model: run.record.state for run in on_disk
     }
     assert {"random", "popularity", "ceiling:reference"} <= {
-        run.record.label for run in on_disk if run.record.state == "done"
+        run.spec.model for run in on_disk if run.record.state == "done"
     }
     assert all(find_run(folder, run.spec) is not None for run in runs.values())
     assert not list(folder.rglob(".tmp-*"))
