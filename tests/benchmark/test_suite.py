@@ -37,10 +37,11 @@ settings = [{k1 = 0.5}, {k1 = 2.0}]
 seeds = [0]
 
 [[systems]]
-models = ["prompt2vec"]
+models = ["dmsg"]
+seeds = [0]
 timeout = 0.001
 """
-SYSTEMS = {"bm25", "random", "dense", "dense:sampled", "bm25 k1=0.5", "bm25 k1=2.0", "prompt2vec"}
+SYSTEMS = {"bm25", "random", "dense", "dense:sampled", "bm25 k1=0.5", "bm25 k1=2.0", "dmsg"}
 
 
 def plan(model: str = "dense", seed: int = 0, fit: str | None = None, dataset: str = "toy") -> Plan:
@@ -148,7 +149,7 @@ def test_a_block_goes_before_the_suite_and_the_command_line_before_both(plugins:
     assert {cell.label for cell in cells} == SYSTEMS
     assert [cell.seed for cell in cells if cell.label == "bm25"] == [0, 1]
     assert [cell.seed for cell in cells if cell.label == "bm25 k1=0.5"] == [0]
-    assert [cell.timeout for cell in cells if cell.model == "prompt2vec"] == [0.001, 0.001]
+    assert [cell.timeout for cell in cells if cell.model == "dmsg"] == [0.001]
     assert {cell.budget for cell in cells} == {"smoke"}
     other = suite_cells(suite, seeds=[7], budget="paper", datasets=["bundle", "tiny"])
     assert {(cell.seed, cell.budget) for cell in other} == {(7, "paper")}
@@ -208,7 +209,7 @@ def test_two_parts_make_the_whole_board(sharded: tuple[Path, list[Any]]) -> None
     labels = {run.record.label.replace(" encoder=hash", "") for run in found}
     assert not problems and labels >= {*SYSTEMS, "popularity", "ceiling:reference"}
     assert sorted(run.spec.seed for run in found if run.spec.model == "dense:sampled") == [0, 1]
-    assert {run.record.state for run in found if run.spec.model != "prompt2vec"} == {"done"}
+    assert {run.record.state for run in found if run.spec.model != "dmsg"} == {"done"}
     assert {run.record.machine.threads for run in found if run.record.machine} == {1}
 
 
@@ -224,10 +225,10 @@ def test_the_whole_again_uses_what_is_there_and_says_why_not_all(
         key: r for key, r in before.items() if r.state == "done"
     }
     assert "9 cells asked for: 8 done, 1 timeout" in done.err
-    assert "prompt2vec encoder=hash on tiny, seed 0: timeout: stopped after 0.001 s" in done.err
+    assert "dmsg encoder=hash on tiny, seed 0: timeout: stopped after 0.001 s" in done.err
     assert "log.txt" in done.err
     assert "from before" in done.err and "Traceback" not in done.err
-    for label in SYSTEMS - {"prompt2vec"}:
+    for label in SYSTEMS - {"dmsg"}:
         assert label in done.out
 
 
