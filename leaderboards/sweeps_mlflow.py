@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from .mlflow_view import BATCH, PARAMETER_LIMIT, _experiment, _lock, _named, connect
+from .mlflow_view import BATCH, PARAMETER_LIMIT, connect, named_errors, open_experiment, view_lock
 from .sweeps import RESULT, SCHEMA, SPEC, TRIALS, StudySpec
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def log_sweep(spec: StudySpec, folder: Path, runs: Path) -> str:
         SlateBenchError: MLflow can't be reached.
     """
     client = connect(runs)
-    with _named(client.tracking_uri), _lock(runs):
-        experiment = _experiment(client, f"{spec.dataset}-sweeps", runs)
+    with named_errors(client.tracking_uri), view_lock(runs):
+        experiment = open_experiment(client, f"{spec.dataset}-sweeps", runs)
         for old in client.search_runs([experiment], filter_string=f"tags.`{STUDY_TAG}` = '{spec.hash}'",
                                       max_results=10_000):  # fmt: skip
             client.delete_run(old.info.run_id)
