@@ -111,10 +111,9 @@ def _json(found: Any) -> str:
 
 def _row(found: Any, row: dict[str, Any]) -> dict[str, Any]:
     """One trial with its settings and figures."""
-    from ..leaderboards.sweeps import SCHEMA
+    from ..leaderboards.sweeps import figures_of
 
-    figures = {name: v for name, v in row.items() if name not in SCHEMA and name not in found.spec.space}
-    return {"trial": row["trial"], "settings": json.loads(row["settings"]), "figures": figures}
+    return {"trial": row["trial"], "settings": json.loads(row["settings"]), "figures": figures_of(row, found.spec)}
 
 
 def _print(found: Any) -> None:

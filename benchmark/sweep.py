@@ -22,7 +22,7 @@ import polars as pl
 from ..datasets.errors import DataError, SlateBenchError, UsageError
 from ..leaderboards.records import Run, runs_folder, write_text
 from ..leaderboards.schema import Budget
-from ..leaderboards.sweeps import RESULT, SPEC, TRIALS, StudySpec, Tuned, keep_tuned, trial_frame
+from ..leaderboards.sweeps import RESULT, SPEC, TRIALS, StudySpec, Tuned, figures_of, keep_tuned, trial_frame
 from .bench import Listener, bench
 from .cell import Cell
 from .sweep_space import Space, as_json
@@ -256,7 +256,6 @@ def _finish(found: _Found, cell: Cell, runs: Path, total: int, notices: list[str
     rows = {row["trial"]: row for row in found.trials.iter_rows(named=True)}
     best = [rows[trial.number] for trial in found.best]
     settings = spec.overrides | settings_of(found.best[0])
-    figures = {key: value for key, value in best[0].items() if key in _figures(found.trials, spec)}
     notices = list(notices)
     run = None
     if test:
@@ -266,8 +265,9 @@ def _finish(found: _Found, cell: Cell, runs: Path, total: int, notices: list[str
         run = result.runs[0]
         notices += [notice for notice in result.notices if notice not in notices]
     command = _command(cell, settings)
-    content = {"study": spec.hash, "trial": found.best[0].number, "settings": settings, "figures": figures,
-               "trials": found.trials.height, "command": command, "run": str(run.folder) if run else None,
+    content = {"study": spec.hash, "trial": found.best[0].number, "settings": settings,
+               "figures": figures_of(best[0], spec), "trials": found.trials.height, "command": command,
+               "run": str(run.folder) if run else None,
                "created": datetime.now(UTC).isoformat(timespec="seconds")}  # fmt: skip
     write_text(folder / RESULT, json.dumps(content, indent=1))
     if len(spec.objectives) == 1:
@@ -281,12 +281,6 @@ def _finish(found: _Found, cell: Cell, runs: Path, total: int, notices: list[str
             notices.append(str(error))
             tell("notice", cell, {"text": str(error)})
     return Sweep(spec, folder, found.trials, best, run, plots, command, notices)
-
-
-def _figures(trials: pl.DataFrame, spec: StudySpec) -> list[str]:
-    from ..leaderboards.sweeps import SCHEMA
-
-    return [name for name in trials.columns if name not in SCHEMA and name not in spec.space]
 
 
 def _keep(found: _Found, runs: Path, settings: dict[str, Any], best: dict[str, Any], created: str) -> None:

@@ -123,6 +123,11 @@ def trial_frame(spec: StudySpec, trials: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(rows, schema=SCHEMA), fields, figures], how="horizontal")
 
 
+def figures_of(row: dict[str, Any], spec: StudySpec) -> dict[str, Any]:
+    """The figures of a trial: what is left of its row in `trial_frame` without `SCHEMA` and the swept fields."""
+    return {name: value for name, value in row.items() if name not in SCHEMA and name not in spec.space}
+
+
 def _columns(rows: list[dict[str, Any]], names: list[str]) -> pl.DataFrame:
     return pl.DataFrame({name: pl.Series(name, [row.get(name) for row in rows], strict=False) for name in names})
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from .mlflow_view import BATCH, PARAMETER_LIMIT, connect, named_errors, open_experiment, view_lock
-from .sweeps import RESULT, SCHEMA, SPEC, TRIALS, StudySpec
+from .sweeps import RESULT, SPEC, TRIALS, StudySpec, figures_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -52,9 +52,8 @@ def log_sweep(spec: StudySpec, folder: Path, runs: Path) -> str:
         client.set_terminated(parent)
         for trial in pl.read_parquet(folder / TRIALS).iter_rows(named=True):
             nested = tags | {"mlflow.parentRunId": parent, "state": trial["state"]}
-            figures = {n: v for n, v in trial.items() if n not in SCHEMA and n not in spec.space}
             name = f"trial {trial['trial']}"
-            run = _run(client, experiment, name, nested, json.loads(trial["settings"]), figures)
+            run = _run(client, experiment, name, nested, json.loads(trial["settings"]), figures_of(trial, spec))
             client.set_terminated(run, status="FAILED" if trial["state"] == "fail" else "FINISHED")
     return parent
 
