@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..datasets.errors import SlateBenchError, UsageError
 from .records import write_text
-from .schema import Budget, Versions
+from .schema import Budget, Versions, folder_name
 
 FOLDER = "sweeps"
 SPEC, TRIALS, RESULT = "sweep.json", "trials.parquet", "result.json"
@@ -61,7 +61,7 @@ class StudySpec(BaseModel):
 
     def folder(self, runs: Path) -> Path:
         """Where the study stands."""
-        return sweeps_folder(runs) / self.dataset / self.model.replace(":", "--") / self.hash
+        return sweeps_folder(runs) / self.dataset / folder_name(self.model) / self.hash
 
 
 def sweeps_folder(runs: Path) -> Path:
@@ -181,4 +181,4 @@ def tuned(runs: Path, dataset: str, model: str, budget: str, fingerprint: str) -
 
 
 def _tuned_file(runs: Path, dataset: str, model: str, budget: str) -> Path:
-    return sweeps_folder(runs) / dataset / model.replace(":", "--") / f"tuned-{budget}.json"
+    return sweeps_folder(runs) / dataset / folder_name(model) / f"tuned-{budget}.json"
