@@ -262,7 +262,7 @@ def _tuned(worker: Worker, cells: Sequence[Cell], runs: Path, tell: Listener) ->
     found, trials = [], {}
     for cell in cells:
         spec = _plan(worker, cell, tell).spec
-        settings = tuned_settings(runs, spec.dataset, cell.model, cell.budget, spec.fingerprint)
+        settings = tuned_settings(runs, spec)
         found.append(cell.model_copy(update={"overrides": settings.overrides | settings.settings | cell.overrides}))
         trials[cell.model] = settings.trials
     if len(set(trials.values())) > 1:

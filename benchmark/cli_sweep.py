@@ -13,10 +13,13 @@ from .options import (
     BudgetOption,
     DatasetOption,
     DebugOption,
+    EncoderOption,
+    ItemVectorsOption,
     JsonOption,
     RunsOption,
     SetOption,
     SourceOption,
+    TrainShareOption,
     parse_set,
 )
 
@@ -48,6 +51,9 @@ def sweep(
     latency: Annotated[bool, typer.Option(help="The winner's latency too, last and alone.")] = True,
     budget: BudgetOption = "standard",
     source: SourceOption = "auto",
+    train_share: TrainShareOption = 1.0,
+    encoder: EncoderOption = None,
+    item_vectors: ItemVectorsOption = None,
     set_: SetOption = None,
     rerun: Annotated[bool, typer.Option(help="Forget the study's earlier trials.")] = False,
     runs: RunsOption = None,
@@ -64,8 +70,9 @@ def sweep(
     options: dict[str, Any] = {
         "over": parse_over(over), "objectives": objective or [], "trials": trials, "sampler": sampler, "fit": fit,
         "any_field": all_, "pruner": None if pruner == "none" else pruner, "seed": seed, "workers": workers,
-        "budget": budget, "source": source, "overrides": parse_set(set_), "test": test, "latency": latency,
-        "runs": runs, "rerun": rerun, "debug": debug,
+        "budget": budget, "source": source, "train_share": train_share, "encoder": encoder,
+        "item_vectors": item_vectors, "overrides": parse_set(set_), "test": test, "latency": latency, "runs": runs,
+        "rerun": rerun, "debug": debug,
     }  # fmt: skip
     found, failed = [], []
     screen = Screen()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 TRIALS_DEFAULT = 30
+SHARED = ("budget", "source", "train_share", "encoder", "item_vectors")  # of the sweep's cell, for the winner's too
 
 
 @dataclass
@@ -84,6 +85,9 @@ def sweep(
     workers: int = 1,
     budget: Budget = "standard",
     source: str = "auto",
+    train_share: float = 1.0,
+    encoder: str | None = None,
+    item_vectors: str | None = None,
     overrides: dict[str, Any] | None = None,
     test: bool = True,
     latency: bool = True,
@@ -109,6 +113,9 @@ def sweep(
         workers: processes.
         budget: of the fit.
         source: `auto`, `real` or `synthetic`.
+        train_share: of the train slates, as in `bench`.
+        encoder: of prompts and item texts, as in `bench`.
+        item_vectors: what makes the item vectors, as in `bench`.
         overrides: values that hold for every trial.
         test: measure the winner on test, as `bench` does.
         latency: the winner's too, last and alone.
@@ -127,6 +134,7 @@ def sweep(
         raise UsageError("workers and trials must be at least 1")
     home = runs_folder(runs).resolve()
     cell = Cell(dataset=dataset, model=model, seed=seed, part="valid", budget=budget, source=source,  # type: ignore
+                train_share=train_share, encoder=encoder, item_vectors=item_vectors,
                 overrides=overrides or {})  # fmt: skip
     tell = listener or (lambda event, cell, details: None)
     asked = {"do": "plan", "cell": cell.model_dump(), "over": as_json(over or {}), "objectives": list(objectives),
@@ -259,9 +267,9 @@ def _finish(found: _Found, cell: Cell, runs: Path, total: int, notices: list[str
     notices = list(notices)
     run = None
     if test:
-        shared: dict[str, Any] = {"seeds": [cell.seed], "budget": cell.budget, "source": cell.source}
-        result = bench(cell.model, cell.dataset, **shared, overrides=settings, runs=runs, latency=latency,
-                       mlflow=mlflow, listener=tell, debug=debug)  # fmt: skip
+        shared: dict[str, Any] = {name: getattr(cell, name) for name in SHARED}
+        result = bench(cell.model, cell.dataset, **shared, seeds=[cell.seed], overrides=settings, runs=runs,
+                       latency=latency, mlflow=mlflow, listener=tell, debug=debug)  # fmt: skip
         run = result.runs[0]
         notices += [notice for notice in result.notices if notice not in notices]
     command = _command(cell, settings)
@@ -291,7 +299,7 @@ def _keep(found: _Found, runs: Path, settings: dict[str, Any], best: dict[str, A
     default = default_point(from_json(spec.space), spec.config | spec.sampling)
     same = [row for row in found.trials.iter_rows(named=True) if json.loads(row["settings"]) == default]
     swept = {key: value for key, value in settings.items() if key not in spec.overrides}
-    keep_tuned(runs, spec.dataset, Tuned(
+    keep_tuned(runs, spec, Tuned(
         model=spec.model, settings=swept, overrides=spec.overrides, objective=objective, value=best[objective],
         default=same[0][objective] if same else None, trials=found.trials.height, study=spec.hash,
         fingerprint=spec.fingerprint, budget=spec.budget, created=created,
@@ -303,8 +311,9 @@ def _command(cell: Cell, settings: dict[str, Any]) -> str:
     parts = ["slatebench", "bench", cell.model, "--dataset", cell.dataset]
     parts += [part for key, value in settings.items() for part in ("--set", f"{key}={_text(value)}")]
     parts += ["--seeds", str(cell.seed)] if cell.seed else []
-    parts += ["--budget", cell.budget] if cell.budget != "standard" else []
-    parts += ["--source", cell.source] if cell.source != "auto" else []
+    for name in SHARED:
+        if (value := getattr(cell, name)) != Cell.model_fields[name].default:
+            parts += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(parts)
 
 

@@ -97,8 +97,8 @@ def study_spec(cell: Cell, asked: dict[str, Any]) -> dict[str, Any]:
     if pruner is not None and pruner not in PRUNERS:
         raise unknown_name("pruner", pruner, ["none", *PRUNERS])
     found = StudySpec(
-        **spec.model_dump(include={"dataset", "source", "fingerprint", "split_seed", "model", "config", "sampling",
-                                   "k", "budget", "encoder", "cutoffs"}),
+        **spec.model_dump(include={"dataset", "source", "fingerprint", "split_seed", "train_share", "model", "config",
+                                   "sampling", "k", "budget", "encoder", "item_vectors", "cutoffs"}),
         versions=spec.versions,
         seed=cell.seed,
         overrides=cell.overrides,

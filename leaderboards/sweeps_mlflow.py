@@ -39,7 +39,8 @@ def log_sweep(spec: StudySpec, folder: Path, runs: Path) -> str:
         tags = {"model": spec.model, "fingerprint": spec.fingerprint, "budget": spec.budget, STUDY_TAG: spec.hash}
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         given = {"objectives": ", ".join(spec.objectives), "space": spec.space, "seed": spec.seed,
-                 "requests": spec.requests, "samples": spec.samples}  # fmt: skip
+                 "requests": spec.requests, "samples": spec.samples, "train_share": spec.train_share,
+                 "encoder": spec.encoder, "item_vectors": spec.item_vectors}  # fmt: skip
         given |= {f"sampler_{key}": value for key, value in spec.sampler.items()}
         given |= {f"pruner_{key}": value for key, value in (spec.pruner or {}).items()}
         given |= {f"best_{key}": value for key, value in result["settings"].items()}
