@@ -29,6 +29,7 @@ from ..metrics.registry import metric_info, metric_names
 from ..models.base import Settings, SlateModel, resolve
 from ..models.registry import model_class, parse_model
 from .cell import CEILING, Cell, Data, Plan, fit_folder, load_data, plan, seeded
+from .latency import latency_lock
 from .run import kept_fit
 from .sweep_space import as_json, from_json, own_space, search_space
 from .worker import serve
@@ -235,7 +236,7 @@ class _Bench:
         P, n = self.requests.height, self.spec.latency_requests
         rows = [int(row) for row in np.resize(np.random.default_rng(0).permutation(P), n + WARM_UP)]
         samples = []
-        with FileLock(self.runs / ".latency.lock"), references_closed():
+        with latency_lock(self.runs), references_closed():
             gc.collect()
             for row in rows:
                 model.features.forget()

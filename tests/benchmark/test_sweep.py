@@ -15,12 +15,14 @@ from typing import Any
 
 import polars as pl
 import pytest
+from filelock import Timeout
 from typer.testing import CliRunner
 
 from slatebench.benchmark.bench import bench
 from slatebench.benchmark.cell import Cell, plan
 from slatebench.benchmark.cli import app
 from slatebench.benchmark.cli_sweep import _print
+from slatebench.benchmark.latency import latency_lock
 from slatebench.benchmark.sweep import _collect, _prepare, sweep
 from slatebench.benchmark.sweep_space import Range, as_json, distributions, parse_over, points, search_space
 from slatebench.benchmark.sweep_study import best_trials, counted, next_trial, open_study, settings_of
@@ -258,6 +260,28 @@ def test_config_fields_are_fitted_anew_and_fits_that_lag_behind_are_pruned(fits:
     left = [json.loads(path.read_text())["config"]["level"] for path in tmp_path.glob(".fits/*/*/*/model.json")]
     assert best in left and len(left) < len(tried) - pruned["level"].n_unique()  # fits of no use are gone
     assert pruned["ndcg_sim_at_10"].null_count() == pruned.height
+
+
+def test_trials_are_timed_while_nobody_else_on_this_machine_is(
+    plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bm25, held = model_class("bm25"), []
+    generate = bm25.generate
+
+    def watched(self: Any, requests: pl.DataFrame, *arguments: Any, **more: Any) -> Any:
+        lock = latency_lock(tmp_path)  # another instance is as good as another process
+        try:
+            lock.acquire(timeout=0)
+            lock.release()
+            held.append((requests.height, False))
+        except Timeout:
+            held.append((requests.height, True))
+        return generate(self, requests, *arguments, **more)
+
+    monkeypatch.setattr(bm25, "generate", watched)
+    searched(tmp_path, 1, over=TEMPERATURE)
+    assert {timed for requests, timed in held if requests == 1} == {True}
+    assert {timed for requests, timed in held if requests > 1} == {False}
 
 
 def test_freshness_as_an_objective_takes_four_samples(plugins: Path, tmp_path: Path) -> None:
