@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ..datasets.errors import DataError, SlateBenchError, UsageError
+from ..datasets.errors import SlateBenchError, UsageError
 from ..leaderboards.records import Run, runs_folder, write_text
 from ..leaderboards.schema import Budget
 from ..leaderboards.sweeps import RESULT, SPEC, TRIALS, StudySpec, Tuned, figures_of, keep_tuned, trial_frame
-from .bench import Listener, bench
+from .bench import Listener, bench, one_at_a_time
 from .cell import Cell
 from .sweep_space import Space, as_json
-from .worker import Outcome, Worker
+from .worker import Worker, side_by_side
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -136,14 +136,14 @@ def sweep(
     cell = Cell(dataset=dataset, model=model, seed=seed, part="valid", budget=budget, source=source,  # type: ignore
                 train_share=train_share, encoder=encoder, item_vectors=item_vectors,
                 overrides=overrides or {})  # fmt: skip
-    tell = listener or (lambda event, cell, details: None)
+    tell = one_at_a_time(listener or (lambda event, cell, details: None))
     asked = {"do": "plan", "cell": cell.model_dump(), "over": as_json(over or {}), "objectives": list(objectives),
              "sampler": sampler, "fit": fit, "any": any_field, "pruner": pruner}  # fmt: skip
     crew = [Worker(1, debug=debug, module=f"{__package__}.sweep_worker") for _ in range(workers)]
     try:
         home.mkdir(parents=True, exist_ok=True)
         tell("planning", cell, {})
-        planned = _answer(crew[0].call(asked, lambda *at: tell("progress", cell, {"at": at})), cell)
+        planned = crew[0].call(asked, lambda *at: tell("progress", cell, {"at": at})).checked(cell.label)
         spec = StudySpec(**planned["spec"])
         for notice in planned["notices"]:
             tell("notice", cell, {"text": notice})
@@ -161,14 +161,6 @@ def sweep(
         for worker in crew:
             worker.stop()
     return _finish(found, cell, home, total, planned["notices"], test, latency, mlflow, tell, debug)
-
-
-def _answer(outcome: Outcome, cell: Cell) -> dict[str, Any]:
-    if outcome.event is None or outcome.event["event"] == "failed":
-        kind = (outcome.event or {}).get("kind", "")
-        error = {"UsageError": UsageError, "DataError": DataError}.get(kind, SlateBenchError)
-        raise error(outcome.reason if error is not SlateBenchError else f"{cell.label}: {outcome.reason}")
-    return outcome.event
 
 
 def _prepare(folder: Path, spec: StudySpec, rerun: bool) -> None:
@@ -191,7 +183,6 @@ def _prepare(folder: Path, spec: StudySpec, rerun: bool) -> None:
 def _run(crew: list[Worker], cell: Cell, runs: Path, folder: Path, total: int, tell: Listener) -> None:
     """All workers take trials until `total` are taken; the first failure stops them all."""
     command = {"do": "run", "cell": cell.model_dump(), "runs": str(runs), "folder": str(folder), "trials": total}
-    failures: list[BaseException] = []
 
     def report(phase: str, step: int, total: int, message: str) -> None:
         if phase.startswith("trial "):
@@ -200,19 +191,9 @@ def _run(crew: list[Worker], cell: Cell, runs: Path, folder: Path, total: int, t
             tell("progress", cell, {"at": (phase, step, total, message)})
 
     def work(worker: Worker) -> None:
-        try:
-            _answer(worker.call(command, report), cell)
-        except BaseException as error:
-            failures.append(error)
+        worker.call(command, report).checked(cell.label)
 
-    threads = [threading.Thread(target=work, args=(worker,), daemon=True) for worker in crew]
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads) and not failures:
-        for thread in threads:
-            thread.join(0.2)  # in small steps: Ctrl-C must get through
-    if failures:
-        raise failures[0]
+    side_by_side(crew, work, threading.Event())
 
 
 # --- what came out -----------------------------------------------------------------------------------------
