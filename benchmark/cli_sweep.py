@@ -125,14 +125,14 @@ def _row(found: Any, row: dict[str, Any]) -> dict[str, Any]:
 
 def _print(found: Any) -> None:
     from .screen import output_console
+    from .sweep_study import LISTED
 
     spec, console = found.spec, output_console()
-    listed = spec.sampler["name"] in ("grid", "axes")
     several = len(spec.objectives) > 1
     rows = found.trials.to_dicts()
     if several:
         rows, title = found.best, f"Pareto front, {len(found.best)} of {found.trials.height} trials"
-    elif listed:
+    elif spec.sampler["name"] in LISTED:
         title = f"{len(rows)} trials"
     else:
         sign = -1 if spec.directions[0] == "maximize" else 1

@@ -70,7 +70,7 @@ def study_spec(cell: Cell, asked: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: see `search_space`; an unknown objective or sampler, or one that can't serve.
     """
-    from .sweep_study import LISTED, PRUNERS, SAMPLERS, check_sampler, listed_points
+    from .sweep_study import LISTED, PRUNERS, SAMPLERS, listed_points
 
     if cell.model.split(":")[0] == CEILING:
         raise UsageError(f"{cell.model} is no model: nothing to sweep")
@@ -90,7 +90,8 @@ def study_spec(cell: Cell, asked: dict[str, Any]) -> dict[str, Any]:
     if len(set(objectives)) < len(objectives):
         raise UsageError("an objective is named twice")
     sampler = asked["sampler"] or ("tpe" if len(objectives) == 1 else "nsga2")
-    check_sampler(sampler)
+    if sampler not in SAMPLERS:
+        raise unknown_name("sampler", sampler, SAMPLERS)
     if sampler == "nsga2" and any(o in COSTS[:2] for o in objectives):
         notices.append("times differ from run to run: a study with a latency objective can't repeat itself exactly")
     refits = [field for field in space if field in cls.Config.model_fields]

@@ -45,11 +45,9 @@ def log_sweep(spec: StudySpec, folder: Path, runs: Path) -> str:
         given |= {f"pruner_{key}": value for key, value in (spec.pruner or {}).items()}
         given |= {f"best_{key}": value for key, value in result["settings"].items()}
         parent = _run(client, experiment, f"sweep {spec.model}", tags, given, result["figures"])
-        for path in sorted(folder.iterdir()):
-            if path.name in (SPEC, TRIALS, RESULT) or path.suffix in (".png", ".html"):
-                client.log_artifact(parent, str(path))
-        if (folder / "plots").is_dir():
-            client.log_artifacts(parent, str(folder / "plots"), "plots")
+        for name in (SPEC, TRIALS, RESULT):
+            client.log_artifact(parent, str(folder / name))
+        client.log_artifacts(parent, str(folder / "plots"), "plots")
         client.set_terminated(parent)
         for trial in pl.read_parquet(folder / TRIALS).iter_rows(named=True):
             nested = tags | {"mlflow.parentRunId": parent, "state": trial["state"]}

@@ -405,6 +405,7 @@ def test_search_spaces_of_the_models_hold_values_that_they_take(name: str) -> No
         (["bm25", "--over", "temperature=0:2", "--objective", "ndcg_sim"], "unknown objective 'ndcg_sim'"),
         (["bm25", "--over", "temperature=0:2", "--objective", "popularity"], "is no objective"),
         (["bm25", "--over", "temperature=0:2", "--sampler", "grid"], "needs values or a step"),
+        (["bm25", "--over", "temperature=0:2", "--sampler", "tpa"], "did you mean 'tpe'"),
         (["bm25", "--over", "temperature=0:2", "--set", "temperature=1"], "choose one"),
         (["ceiling:reference", "--over", "k=1:2"], "is no model"),
     ],
