@@ -212,7 +212,7 @@ def test_kill_and_the_same_command_again(
     assert any(moment in line for line in process.stderr)  # reads up to that moment
     process.kill()  # the worker ends by itself when its parent is gone
     process.wait()
-    for path in tmp_path.rglob("record.json"):
+    for path in tmp_path.glob("tiny/*/*/record.json"):  # the worker may still move folders below
         if not any(part.startswith(".tmp-") for part in path.parts):
             json.loads(path.read_text())  # whole
     again = slatebench(*BENCH, "--json", "--runs", str(tmp_path))
