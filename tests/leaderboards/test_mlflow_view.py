@@ -88,7 +88,10 @@ def test_a_system_stands_over_its_seeds_with_an_interval_over_groups(make_run: M
     history = connect(folder).get_metric_history(system.info.run_id, "over_samples/freshness")
     assert [(m.step, m.value) for m in history] == [(2, 0.5), (3, 0.25)]
     note = system.data.tags["mlflow.note.content"]
-    assert "Seed 2: failed: ran out of luck" in note and "slatebench bench dense --dataset toy --budget smoke --seeds 0,1,2" in note
+    assert (
+        "Seed 2: failed: ran out of luck" in note
+        and "slatebench bench dense --dataset toy --budget smoke --seeds 0,1,2" in note
+    )
     (bad,) = [run for run in seeds if run.info.status == "FAILED"]
     assert bad.data.tags["reason"] == "ran out of luck" and bad.data.tags["slatebench.hash"] == failed.spec.hash
     assert system.info.status == "FAILED"

@@ -10,9 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
+from slatebench.models.base import FitReport
 from slatebench.models.training import TrainingConfig, fit_network, learning_rate_factor, rows_of_step, seed_of, seeded
 
 
@@ -160,6 +162,39 @@ def test_killed_run_resumes_to_the_same_weights(tmp_path):
     assert all(torch.equal(w, again.state_dict()[n]) for n, w in undisturbed.state_dict().items())
 
 
-if __name__ == "__main__":  # the process that is killed: test_training.py CHECKPOINT KILL_AT
+class Plain(Regression):
+    """The same without anything random: the loss of a batch is the mean of its halves' losses."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        self.sizes = {*getattr(self, "sizes", ()), len(rows)}
+        self.network.eval()
+        return (self.network(self.x[rows]) - self.y[rows]).pow(2).mean()
+
+
+def shared_job(devices: int) -> tuple[nn.Module, FitReport]:
+    with seeded(0, "init"):
+        task = Plain()
+    c = CONFIG.model_copy(update={"devices": devices, "strategy": "ddp" if devices > 1 else "auto"})
+    return task, fit_network(task, 50, c, seed=3, evaluate=lambda: 0.5)
+
+
+def test_two_processes_learn_what_one_does(tmp_path):
+    """Each takes half of every batch (ddp, by gloo on CPUs): the mean of their gradients is the batch's."""
+    one, alone = shared_job(1)
+    out = tmp_path / "weights.safetensors"
+    done = subprocess.run([sys.executable, __file__, "ddp", str(out)], env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    steps = [step for step, _ in alone.curves["loss"]]
+    assert one.sizes == {16} and done.stdout.splitlines() == [f"{steps} {{8}}"]  # one of the two goes on
+    for name, weight in load_file(out).items():
+        torch.testing.assert_close(weight, one.state_dict()[name], atol=1e-5, rtol=1e-4)
+
+
+if __name__ == "__main__":
     torch.set_num_threads(1)
-    job(Path(sys.argv[1]), int(sys.argv[2]))
+    if sys.argv[1] == "ddp":  # two processes: test_training.py ddp OUT
+        trained, report = shared_job(2)
+        print([step for step, _ in report.curves["loss"]], trained.sizes)
+        save_file(trained.state_dict(), sys.argv[2])
+    else:  # the process that is killed: test_training.py CHECKPOINT KILL_AT
+        job(Path(sys.argv[1]), int(sys.argv[2]))
