@@ -7,18 +7,36 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from .mlflow_view import BATCH, PARAMETER_LIMIT, _experiment, _lock, _named, connect
-from .sweeps import RESULT, SCHEMA, SPEC, TRIALS, StudySpec
+from ..datasets.errors import SlateBenchError
+from .mlflow_view import (
+    BATCH,
+    NOTE_TAG,
+    PARAMETER_LIMIT,
+    PARENT_TAG,
+    VIEW_TAG,
+    _experiment,
+    _lock,
+    _named,
+    connect,
+    delete_runs,
+)
+from .sweeps import RESULT, SCHEMA, SPEC, TRIALS, StudySpec, list_studies
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 STUDY_TAG = "slatebench.study"
+EXPERIMENT_NOTE = (
+    "One run per sweep on **{dataset}** with its winner's settings (`best_*`) and figures, and a nested run per trial; "
+    "all figures are of the validation part. Below a sweep's Artifacts stand its plots. To compare trials choose the "
+    "nested runs of one sweep (`tags.study = '...'`) and open the chart page."
+)
 
 
 def log_sweep(spec: StudySpec, folder: Path, runs: Path) -> str:
@@ -28,44 +46,124 @@ def log_sweep(spec: StudySpec, folder: Path, runs: Path) -> str:
         The id of the sweep's run.
 
     Raises:
-        SlateBenchError: MLflow can't be reached.
+        SlateBenchError: MLflow can't be reached, or the sweep's files are damaged.
     """
     client = connect(runs)
     with _named(client.tracking_uri), _lock(runs):
         experiment = _experiment(client, f"{spec.dataset}-sweeps", runs)
-        for old in client.search_runs([experiment], filter_string=f"tags.`{STUDY_TAG}` = '{spec.hash}'",
-                                      max_results=10_000):  # fmt: skip
-            client.delete_run(old.info.run_id)
-        tags = {"model": spec.model, "fingerprint": spec.fingerprint, "budget": spec.budget, STUDY_TAG: spec.hash}
+        _forget(client, experiment, runs, spec.hash)
+        return _log(client, experiment, spec, folder)
+
+
+def rebuild_sweeps(runs: Path) -> tuple[int, list[str]]:
+    """Make the view of all finished sweeps again from their files: what MLflow shows of sweeps is deleted first.
+
+    Args:
+        runs: folder of the records.
+
+    Returns:
+        How many sweeps were logged, and a line for each that is not readable.
+
+    Raises:
+        SlateBenchError: MLflow can't be reached.
+    """
+    studies, problems = list_studies(runs)
+    client = connect(runs)
+    with _named(client.tracking_uri), _lock(runs):
+        for experiment in client.search_experiments():
+            _forget(client, experiment.experiment_id, runs)
+    logged = 0
+    for spec, folder in studies:
+        try:
+            log_sweep(spec, folder, runs)
+            logged += 1
+        except _Damaged as error:
+            problems.append(str(error))
+    return logged, problems
+
+
+class _Damaged(SlateBenchError):
+    """A sweep whose files do not read."""
+
+
+def _read(spec: StudySpec, folder: Path) -> tuple[dict[str, Any], pl.DataFrame]:
+    """Result and trials of a sweep."""
+    try:
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        given = {"objectives": ", ".join(spec.objectives), "space": spec.space, "seed": spec.seed,
-                 "requests": spec.requests, "samples": spec.samples}  # fmt: skip
-        given |= {f"sampler_{key}": value for key, value in spec.sampler.items()}
-        given |= {f"pruner_{key}": value for key, value in (spec.pruner or {}).items()}
-        given |= {f"best_{key}": value for key, value in result["settings"].items()}
-        parent = _run(client, experiment, f"sweep {spec.model}", tags, given, result["figures"])
-        for path in sorted(folder.iterdir()):
-            if path.name in (SPEC, TRIALS, RESULT) or path.suffix in (".png", ".html"):
-                client.log_artifact(parent, str(path))
-        if (folder / "plots").is_dir():
-            client.log_artifacts(parent, str(folder / "plots"), "plots")
-        client.set_terminated(parent)
-        for trial in pl.read_parquet(folder / TRIALS).iter_rows(named=True):
-            nested = tags | {"mlflow.parentRunId": parent, "state": trial["state"]}
-            figures = {n: v for n, v in trial.items() if n not in SCHEMA and n not in spec.space}
-            name = f"trial {trial['trial']}"
-            run = _run(client, experiment, name, nested, json.loads(trial["settings"]), figures)
-            client.set_terminated(run, status="FAILED" if trial["state"] == "fail" else "FINISHED")
+        if not {"settings", "figures", "command", "created"} <= result.keys():
+            raise ValueError(f"{RESULT} has no settings, figures, command or created")
+        return result, pl.read_parquet(folder / TRIALS)
+    except (OSError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
+        line = str(error).strip().splitlines()[0][:200]
+        again = f"slatebench sweep {spec.model} --dataset {spec.dataset}"
+        raise _Damaged(f"{folder}: damaged ({line}); delete the folder, then {again}") from error
+
+
+def _forget(client: MlflowClient, experiment: str, runs: Path, study: str | None = None) -> None:
+    """Delete what MLflow shows of a study (of all studies)."""
+    asked = f"tags.`{STUDY_TAG}` = '{study}'" if study else f"tags.`{STUDY_TAG}` LIKE '%'"
+    while found := client.search_runs([experiment], filter_string=asked, max_results=1000):
+        delete_runs(client, found, runs)
+
+
+def _log(client: MlflowClient, experiment: str, spec: StudySpec, folder: Path) -> str:
+    result, trials = _read(spec, folder)
+    tags = {"model": spec.model, "fingerprint": spec.fingerprint, "budget": spec.budget, "study": spec.hash,
+            STUDY_TAG: spec.hash, "mlflow.source.name": "slatebench sweep"}  # fmt: skip
+    given = {"objectives": ", ".join(spec.objectives), "space": spec.space, "seed": spec.seed,
+             "requests": spec.requests, "samples": spec.samples}  # fmt: skip
+    given |= {f"sampler_{key}": value for key, value in spec.sampler.items()}
+    given |= {f"pruner_{key}": value for key, value in (spec.pruner or {}).items()}
+    given |= {f"best_{key}": value for key, value in result["settings"].items()}
+    # when each trial began is on no record: one after another, they end when the sweep did
+    end = int(1000 * datetime.fromisoformat(result["created"]).timestamp())
+    took = [int(1000 * (seconds or 0)) for seconds in trials["seconds"]]
+    at = end - sum(took)
+    note = (f"{trials.height} trials for {' and '.join(spec.objectives)} on {spec.requests} requests of the validation "
+            f"part. The winner again: `{result['command']}`")  # fmt: skip
+    words = tags | {"trials": str(trials.height), NOTE_TAG: note}
+    parent = _run(client, experiment, f"sweep {spec.model} {spec.hash[:6]}", words, given, result["figures"], at)
+    about = {NOTE_TAG: EXPERIMENT_NOTE.format(dataset=spec.dataset), VIEW_TAG: _view(spec, parent)}
+    for tag, value in about.items():
+        client.set_experiment_tag(experiment, tag, value)
+    for path in sorted(folder.iterdir()):
+        if path.name in (SPEC, TRIALS, RESULT) or path.suffix in (".png", ".html"):
+            client.log_artifact(parent, str(path))
+    if (folder / "plots").is_dir():
+        client.log_artifacts(parent, str(folder / "plots"), "plots")
+    client.set_terminated(parent, end_time=end)
+    for trial, duration in zip(trials.iter_rows(named=True), took, strict=True):
+        settings = json.loads(trial["settings"])
+        nested = tags | {PARENT_TAG: parent, "state": trial["state"], "best": "yes" if trial["best"] else "no"}
+        nested |= {"reason": trial["reason"]} if trial["reason"] else {}
+        figures = {n: v for n, v in trial.items() if n not in SCHEMA and n not in spec.space}
+        name = " ".join([f"trial {trial['trial']}:", *(f"{key}={_short(value)}" for key, value in settings.items())])
+        run = _run(client, experiment, name[:250], nested, settings, figures, at)
+        at += duration
+        client.set_terminated(run, "FAILED" if trial["state"] == "fail" else "FINISHED", at)
     return parent
 
 
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _view(spec: StudySpec, parent: str) -> str:
+    """State of MLflow's pages of sweeps: this sweep's objectives and fields, its trials unfolded, the newest first."""
+    shown = [*(f"metrics.`{name}`" for name in spec.objectives), *(f"params.`{name}`" for name in spec.space)]
+    tags = ["tags.`best`", "tags.`study`"]
+    return json.dumps({"selectedColumns": [*shown, *tags], "columnOrder": [*shown, *tags], "searchFilter": "",
+                       "orderByKey": "attributes.start_time", "orderByAsc": False, "startTime": "ALL",
+                       "lifecycleFilter": "Active", "runsHiddenMode": "SHOW_ALL",
+                       "runsExpanded": {parent: True}})  # fmt: skip
+
+
 def _run(client: MlflowClient, experiment: str, name: str, tags: dict[str, str], params: dict[str, Any],
-         figures: dict[str, Any]) -> str:  # fmt: skip
+         figures: dict[str, Any], start: int) -> str:  # fmt: skip
     from mlflow.entities import Metric, Param
 
-    made = client.create_run(experiment, run_name=name, tags=tags)
-    at = made.info.start_time
-    metrics = [Metric(key, float(value), at, 0) for key, value in figures.items()
+    made = client.create_run(experiment, start_time=start, run_name=name, tags=tags)
+    metrics = [Metric(key, float(value), start, 0) for key, value in figures.items()
                if isinstance(value, int | float) and math.isfinite(value)]  # fmt: skip
     parameters = [Param(key, str(value)[:PARAMETER_LIMIT]) for key, value in params.items()]
     client.log_batch(made.info.run_id, metrics=metrics[:BATCH], params=parameters)

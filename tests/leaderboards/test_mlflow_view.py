@@ -83,9 +83,9 @@ def test_a_system_stands_over_its_seeds_with_an_interval_over_groups(make_run: M
     value = summarise([read_scores(run.scores, {}) for run in made], [f"r{i}" for i in range(4)])["ndcg_sim_at_10"]
     metrics = system.data.metrics
     assert metrics["ndcg_sim_at_10"] == pytest.approx(0.45) == value["mean"]
-    assert metrics["interval/ndcg_sim_at_10_low"] == value["low"] < 0.45 < metrics["interval/ndcg_sim_at_10_high"]
-    assert metrics["parameters"] == 7.0 and metrics["more/mrr_at_5"] == 0.5
-    history = connect(folder).get_metric_history(system.info.run_id, "over_samples/freshness")
+    assert metrics["uncertainty/ndcg_sim_at_10_low"] == value["low"] < 0.45 < metrics["uncertainty/ndcg_sim_at_10_high"]
+    assert metrics["parameters"] == 7.0 and metrics["various/mrr_at_5"] == 0.5
+    history = connect(folder).get_metric_history(system.info.run_id, "with_samples/freshness")
     assert [(m.step, m.value) for m in history] == [(2, 0.5), (3, 0.25)]
     note = system.data.tags["mlflow.note.content"]
     assert "Seed 2: failed: ran out of luck" in note and "slatebench bench dense --dataset toy --seeds 0,1,2" in note
