@@ -329,13 +329,8 @@ def _times(run: Run) -> tuple[int, int]:
 def _parameters(run: Run, name: str) -> dict[str, Any]:
     spec = run.spec
     # "System" sorts first: the plots of MLflow's compare page start with the systems' names as their axis
-    given = {
-        "System": name,
-        "k": spec.k,
-        "samples": spec.samples,
-        "encoder": spec.encoder,
-        "item_vectors": spec.item_vectors,
-    }
+    given = {"System": name, "k": spec.k, "samples": spec.samples, "encoder": spec.encoder,
+             "item_vectors": spec.item_vectors}  # fmt: skip
     settings = {name: value for name, value in (spec.config | spec.sampling).items() if name not in MACHINERY}
     return {name: value for name, value in (given | settings).items() if value is not None}
 

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 STUDY_TAG = "slatebench.study"
 EXPERIMENT_NOTE = (
-    "One run per sweep on **{dataset}** with its winner's settings (`best_*`) and figures, and a nested run per trial; "
-    "all figures are of the validation part. Below a sweep's Artifacts stand its plots. To compare trials choose the "
-    "nested runs of one sweep (`tags.study = '...'`) and open the chart page."
+    "The page opens with the trials of the newest sweep on **{dataset}**; empty the search field to see all sweeps. "
+    "A sweep's run holds its winner's settings (`best_*`), its plots (Artifacts) and the command that runs the winner "
+    "again. All figures are of the validation part."
 )
 
 
@@ -123,7 +123,7 @@ def _log(client: MlflowClient, experiment: str, spec: StudySpec, folder: Path) -
             f"part. The winner again: `{result['command']}`")  # fmt: skip
     words = tags | {"trials": str(trials.height), NOTE_TAG: note}
     parent = _run(client, experiment, f"sweep {spec.model} {spec.hash[:6]}", words, given, result["figures"], at)
-    about = {NOTE_TAG: EXPERIMENT_NOTE.format(dataset=spec.dataset), VIEW_TAG: _view(spec, parent)}
+    about = {NOTE_TAG: EXPERIMENT_NOTE.format(dataset=spec.dataset), VIEW_TAG: _view(spec)}
     for tag, value in about.items():
         client.set_experiment_tag(experiment, tag, value)
     for path in sorted(folder.iterdir()):
@@ -148,14 +148,19 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _view(spec: StudySpec, parent: str) -> str:
-    """State of MLflow's pages of sweeps: this sweep's objectives and fields, its trials unfolded, the newest first."""
+def _view(spec: StudySpec) -> str:
+    """State of MLflow's pages of sweeps: this sweep's trials, the best first, with its objectives and fields."""
     shown = [*(f"metrics.`{name}`" for name in spec.objectives), *(f"params.`{name}`" for name in spec.space)]
-    tags = ["tags.`best`", "tags.`study`"]
-    return json.dumps({"selectedColumns": [*shown, *tags], "columnOrder": [*shown, *tags], "searchFilter": "",
-                       "orderByKey": "attributes.start_time", "orderByAsc": False, "startTime": "ALL",
-                       "lifecycleFilter": "Active", "runsHiddenMode": "SHOW_ALL",
-                       "runsExpanded": {parent: True}})  # fmt: skip
+    return json.dumps({
+        "selectedColumns": [*shown, "tags.`best`"],
+        "columnOrder": [*shown, "tags.`best`"],
+        "searchFilter": f"tags.study = '{spec.hash}' AND tags.best LIKE '%'",  # the sweep's own run has no tag `best`
+        "orderByKey": f"metrics.`{spec.objectives[0]}`",
+        "orderByAsc": spec.directions[0] == "minimize",
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "runsHiddenMode": "SHOW_ALL",
+    })  # fmt: skip
 
 
 def _run(client: MlflowClient, experiment: str, name: str, tags: dict[str, str], params: dict[str, Any],
