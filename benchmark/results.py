@@ -8,6 +8,7 @@ import numpy as np
 
 from ..datasets.errors import UsageError
 from ..leaderboards.board import Board, System, build_board, headline, per_request
+from ..leaderboards.command import bench_command
 from ..leaderboards.records import Run, list_runs, runs_folder, write_text
 from ..leaderboards.tables import as_markdown, number, short_name
 from ..metrics.statistics import bootstrap_interval, paired_permutation_test
@@ -112,13 +113,13 @@ def _again(board: Board) -> list[str]:
     rows = []
     for system in board.systems:
         if system.kind == "system":
-            run = system.runs[0]
-            command = (
-                f"slatebench bench {run.record.label.split()[0]} --dataset {board.dataset} --budget {board.budget}"
+            rows.append(
+                (
+                    system.label,
+                    f"`{bench_command(system.runs)}`",
+                    ", ".join(f"`{run.spec.hash[:8]}`" for run in system.runs),
+                )
             )
-            command += f" --seeds {','.join(str(seed) for seed in system.seeds)}"
-            command += "".join(f" --set {pair}" for pair in run.record.label.split()[1:])
-            rows.append((system.label, f"`{command}`", ", ".join(f"`{run.spec.hash[:8]}`" for run in system.runs)))
     return [
         f"Machine: {'; '.join(machines)}." + (f" Commit: {', '.join(commits)}." if commits else ""), "",
         *table(("system", "command", "runs"), rows),

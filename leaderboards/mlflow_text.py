@@ -13,6 +13,7 @@ from ..datasets.registry import dataset_card
 from ..metrics.evaluate import Summary
 from ..metrics.registry import metric_info
 from .board import CEILING, FLOORS, headline, main_metrics
+from .command import bench_command
 from .records import Run
 from .schema import Record
 
@@ -134,9 +135,7 @@ def system_note(runs: Sequence[Run], summary: Mapping[str, Summary]) -> str:
         lines += [f"{leader} {found['mean']:.4f}, 95 % [{found['low']:.4f}, {found['high']:.4f}], seeds {seeds}.", ""]
     lines += [f"Seed {run.spec.seed}: {run.record.state}: {run.record.reason}" for run in runs if run.record.reason]
     if not first.spec.model.startswith(CEILING):
-        values = "".join(f" --set {name}={value}" for name, value in first.record.overrides.items())
-        lines += [f"`slatebench bench {first.spec.model} --dataset {first.spec.dataset} --seeds {seeds} "
-                  f"--budget {first.spec.budget}{values}`"]  # fmt: skip
+        lines += [f"`{bench_command(runs)}`"]
     if card and card.get("departures"):
         lines += ["", "Departures from the paper:", *(f"- {departure}" for departure in card["departures"])]
     return "\n".join(lines)

@@ -23,20 +23,22 @@ from ..datasets.features import Features
 from ..datasets.schema import Catalog, Slates, TrainData
 from .base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress, noise
 from .consensus import consensus
+from .cross_fitting import cross_fitted_centres
 from .diffusion import gaussian
 from .joint_latents import JointLatents, JointTask
-from .neighbour_centres import NeighbourCentres
 from .nn.slate_denoiser import Condition, SlateDenoiser
 from .ordering import Order, by_cosine, by_score
 from .overlap import TrainSlates
 from .prior import UNIT, RetrievalPrior
 from .prompt2vec import Prompt2Vec
+from .prompt_centre import PromptCentre
 from .rounding import Rounded, Rounding, Search, hnsw_index, round_to_items
 from .slate_latents import LatentSpace, SlateTask, prompt_condition, seed_condition
 from .training import TrainingConfig, checkpoint_file, fit_network, pick_device, seed_of, seeded
 
 T = 1000  # diffusion times
 ROWS = 512  # slates that go through the network at once when sampling
+CENTRES: dict[str, type[Prompt2Vec]] = {"prompt2vec": Prompt2Vec, "neighbours": PromptCentre}  # by Config.centre
 
 
 # --- the loss ---------------------------------------------------------------------------------------------
@@ -155,24 +157,14 @@ class DMSG(SlateModel):
         "residual": {"centre": "prompt2vec", "guidance": 1.0},
         "prior": {"prior_weight": 1.0, "order": "confidence"},
         "consensus": {
-            "centre": "prompt2vec",
-            "guidance": 1.0,
-            "steps": 3,
-            "votes": 32,
-            "prior_weight": 0.3,
-            "order": "slot",
+            "centre": "prompt2vec", "guidance": 1.0, "steps": 3, "votes": 32, "prior_weight": 0.3, "order": "slot",
         },
         "ddim50": {"steps": 50},
         "playlist": {
-            "centre": "neighbours",
-            "guidance": 1.0,
-            "slots": 8,
-            "steps": 3,
-            "votes": 16,
-            "prior_weight": 0.1,
-            "order": "slot",
+            "centre": "neighbours", "slots": 8,
+            "guidance": 1.0, "steps": 3, "votes": 16, "prior_weight": 0.1, "order": "slot",
         },
-    }
+    }  # fmt: skip
     BUDGETS: ClassVar = {
         "smoke": {
             "max_steps": 150, "width": 64, "layers": 1, "latent_dim": 32, "batch_size": 32, "warmup_steps": 10,
@@ -192,19 +184,16 @@ class DMSG(SlateModel):
         data = replace(data, slates=data.slates.filter(pl.col("items").list.len() > 0))
         c, items = self.config, data.features.items()
         self.space = LatentSpace.of(items, c.latent_dim)
-        self.prompt2vec = Prompt2Vec()
-        self.prompt2vec.fit(data)
-        self.neighbours = NeighbourCentres() if c.centre == "neighbours" else None
-        if self.neighbours is not None:
-            self.neighbours.fit(data)
+        self.centre_models = self._new_centre_models()
+        for model in self.centre_models.values():
+            model.fit(data)
         self.train_ids = self._train_ids(data)
         self.offset_scale, self.joint = 1.0, None
         self._enter(data.catalog, data.features)
         centres = np.zeros((1, self.space.basis.shape[1]), np.float32)
         latents = self.latents.cpu()
         if c.centre != "none":
-            kind = NeighbourCentres if c.centre == "neighbours" else Prompt2Vec
-            centres = self.space(cross_fitted_centres(data, seed, kind))
+            centres = self.space(cross_fitted_centres(data, seed, CENTRES[c.centre]))
             slate = np.repeat(np.arange(data.slates.height), data.slates["items"].list.len().to_numpy())
             offsets = latents.numpy()[data.slates["items"].explode().to_numpy()] - centres[slate]
             self.offset_scale = float(1 / offsets.std())
@@ -242,6 +231,10 @@ class DMSG(SlateModel):
             report.health["joint_latents_cosine"] = float(cosine_similarity(self.latents.cpu(), latents).mean())
         return report
 
+    def _new_centre_models(self) -> dict[str, Prompt2Vec]:
+        """Unfitted: Prompt2Vec, which can order any slate, and the one that the slates are diffused around."""
+        return {name: kind() for name, kind in CENTRES.items() if name in ("prompt2vec", self.config.centre)}
+
     def _new_network(self, text_dim: int) -> SlateDenoiser:
         c = self.config
         return SlateDenoiser(
@@ -259,8 +252,8 @@ class DMSG(SlateModel):
         """Everything that hangs on the catalogue."""
         self.catalog, self.features = catalog, features
         self._place_items()
-        self.prompt2vec.catalog, self.prompt2vec.features = catalog, features
-        self.neighbours = self.neighbours and self.neighbours.with_features(features)
+        for model in self.centre_models.values():
+            model.catalog, model.features = catalog, features
         self._prior: RetrievalPrior | None = None  # made when first asked for
         self._compiled: Any = None
         ids, lengths = self.train_ids
@@ -359,7 +352,7 @@ class DMSG(SlateModel):
         )  # fmt: skip
         if self.config.centre == "none":
             return x0
-        centres = torch.tensor(self.space((self.neighbours or self.prompt2vec).centres(prompts)), device=device)
+        centres = torch.tensor(self.space(self.centre_models[self.config.centre].centres(prompts)), device=device)
         return x0 / self.offset_scale + centres[rows, None]
 
     def _condition(self, prompts: list[str], seeds: list[list[int]], unconditional: bool) -> Condition:
@@ -393,7 +386,7 @@ class DMSG(SlateModel):
         if order == "prompt":
             return by_cosine(items, self.features.prompts(prompts), self.features.item_texts())
         if order == "prompt2vec":
-            return by_cosine(items, self.prompt2vec.centres(prompts), self.features.items())
+            return by_cosine(items, self.centre_models["prompt2vec"].centres(prompts), self.features.items())
         return by_score(items, scores if order == "confidence" else np.zeros(items.shape))
 
     def stochastic(self, sampling: Settings | None = None) -> bool:
@@ -412,23 +405,23 @@ class DMSG(SlateModel):
     def with_catalog(self, catalog: Catalog, features: Features) -> Self:
         """The same network over other items: they only need vectors of the same encoder."""
         other = self._over(catalog, features)
-        for name in ("space", "network", "train_ids", "offset_scale", "joint", "neighbours"):
+        for name in ("space", "network", "train_ids", "offset_scale", "joint"):
             setattr(other, name, getattr(self, name))
-        other.prompt2vec = self.prompt2vec.with_catalog(catalog, features)
+        other.centre_models = {n: m.with_catalog(catalog, features) for n, m in self.centre_models.items()}
         other._enter(catalog, features)
         return other
 
     # --- saving -----------------------------------------------------------------------------------
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Network, latent space, Prompt2Vec's map, train slates."""
+        """Network, latent space, centre models, train slates."""
         ids, lengths = self.train_ids
         return {
             **{f"network.{name}": value.cpu().numpy() for name, value in self.network.state_dict().items()},
-            **{f"prompt2vec.{name}": value for name, value in self.prompt2vec.arrays().items()},
             **{
-                f"neighbours.{name}": value
-                for name, value in (self.neighbours.arrays() if self.neighbours else {}).items()
+                f"{centre}.{name}": value
+                for centre, model in self.centre_models.items()
+                for name, value in model.arrays().items()
             },
             "space.mean": self.space.mean,
             "space.basis": self.space.basis,
@@ -443,32 +436,13 @@ class DMSG(SlateModel):
         scale, self.offset_scale = map(float, arrays["scales"])
         self.space = LatentSpace(arrays["space.mean"], arrays["space.basis"], scale)
         self.train_ids = (arrays["train.ids"].tobytes().decode().split("\n"), arrays["train.lengths"])
-        self.prompt2vec = Prompt2Vec()
-        self.prompt2vec.restore(
-            {n.removeprefix("prompt2vec."): a for n, a in arrays.items() if n.startswith("prompt2vec.")}
-        )
-        self.neighbours = None
-        if self.config.centre == "neighbours":
-            kept = {name: arrays[f"neighbours.{name}"] for name in ("prompts", "slates")}
-            self.neighbours = NeighbourCentres()
-            self.neighbours.restore(kept, self.features)
+        self.centre_models = self._new_centre_models()
+        for centre, model in self.centre_models.items():
+            prefix = f"{centre}."
+            model.restore({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
         self.joint = JointLatents.of_arrays(arrays)
         self._enter(self.catalog, self.features)
         state = {n.removeprefix("network."): torch.tensor(a) for n, a in arrays.items() if n.startswith("network.")}
         self.network = self._new_network(state["tokens.weight"].shape[1])
         self.network.load_state_dict(state)
         self.network.to(self.latents.device).eval()
-
-
-def cross_fitted_centres(
-    data: TrainData, seed: int, kind: type[Prompt2Vec] | type[NeighbourCentres] = Prompt2Vec, folds: int = 5
-) -> np.ndarray:
-    """The centre for each train slate [n, d_item], from a regression that never saw the slate's group."""
-    groups, group = np.unique(data.slates["group"].to_numpy(), return_inverse=True)
-    fold = (np.random.default_rng(seed_of(seed, "folds")).permutation(len(groups)) % folds)[group]
-    centres = np.zeros((data.slates.height, data.features.items().shape[1]), np.float32)
-    for f in np.unique(fold):
-        model, inside = kind(), fold == f
-        model.fit(replace(data, slates=data.slates.filter(~inside)) if not inside.all() else data)
-        centres[inside] = model.centres(data.slates["prompt"].filter(pl.Series(inside)).to_list())
-    return centres

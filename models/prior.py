@@ -17,6 +17,7 @@ from .ranking import inner
 
 Scale = Literal["zscored", "logit"]
 
+KEPT = 100_000_000  # numbers of the items' vectors that are kept in float64 as well: 800 MB
 UNIT = 0.1  # of the z-scored prior, beside a cosine: prior_weight 1 is the weight that prototypes settled on
 
 
@@ -31,6 +32,8 @@ class RetrievalPrior:
     def __init__(self, features: Features, index: BM25Index) -> None:
         self.features = features
         self.index = index
+        texts = features.item_texts()
+        self._texts = texts.astype(np.float64) if texts.size <= KEPT else texts  # converted once, not at each request
 
     @classmethod
     def build(cls, catalog: Catalog, features: Features) -> RetrievalPrior:
@@ -52,7 +55,7 @@ class RetrievalPrior:
             gamma: of the logit scale.
         """
         prompts = requests["prompt"].to_list()
-        dense = inner(self.features.prompts(prompts), self.features.item_texts())  # [P, N]
+        dense = inner(self.features.prompts(prompts), self._texts)  # [P, N]
         bm25 = self.index.scores(prompts)
         if scale == "zscored":
             return zscore(dense) + (0.25 if bm25_weight is None else bm25_weight) * zscore(bm25)

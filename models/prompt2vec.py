@@ -11,6 +11,7 @@ from pydantic import Field
 from ..datasets.errors import SlateBenchError
 from ..datasets.features import Features
 from ..datasets.schema import Catalog, Slates, TrainData
+from ..datasets.text_encoder import unit_rows
 from .base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
 from .prior import UNIT, RetrievalPrior
 from .ranking import nearest, rank
@@ -57,17 +58,9 @@ class Prompt2Vec(SlateModel):
             progress: Progress = no_progress) -> FitReport:  # fmt: skip
         """Solve the ridge regression; the report's notes say which target was used."""
         self.catalog, self.features = data.catalog, data.features
-        slates = data.slates.filter(pl.col("items").list.len() > 0)
-        if slates.is_empty():
-            raise SlateBenchError(
-                f"prompt2vec learns from train slates and {data.dataset} has none: take dense instead"
-            )
-        items = data.features.items().astype(np.float64)  # [N, d]
+        slates = self._filled(data)
         X = data.features.prompts(slates["prompt"].to_list()).astype(np.float64)  # [T, d_text]
-        lengths = slates["items"].list.len().to_numpy()
-        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])[: len(lengths)].astype(np.int64)
-        emitted = items[slates["items"].explode().to_numpy()]  # [slots, d]
-        Y = np.add.reduceat(emitted, starts, axis=0) / lengths[:, None]  # centres [T, d]
+        Y = slate_means(slates, data.features.items())  # [T, d]
         one_space = np.array_equal(data.features.items(), data.features.item_texts())
         self.residual = self.config.target == "residual" and one_space
         if self.residual:
@@ -79,6 +72,15 @@ class Prompt2Vec(SlateModel):
         target = "residual" if self.residual else "direct"
         why = "" if target == self.config.target else " (prompts and items are not in one space)"
         return FitReport(notes={"target": target + why})
+
+    def _filled(self, data: TrainData) -> pl.DataFrame:
+        """The train slates that hold an item."""
+        slates = data.slates.filter(pl.col("items").list.len() > 0)
+        if slates.is_empty():
+            raise SlateBenchError(
+                f"{self.name} learns from train slates and {data.dataset} has none: take dense instead"
+            )
+        return slates
 
     def centres(self, prompts: list[str]) -> np.ndarray:
         """Predicted slate centres [P, d], float32."""
@@ -97,11 +99,13 @@ class Prompt2Vec(SlateModel):
 
     def _with_prior(self, requests: pl.DataFrame, weight: float) -> np.ndarray:
         """Scores [P, N]: cosine of centre and item about the catalogue's mean, plus the weighted prior."""
-        self._prior = self._prior or RetrievalPrior.build(self.catalog, self.features)
-        items = self.features.items()
-        mean = items.mean(axis=0)
-        lengths = np.linalg.norm(items, axis=1).round(6)  # 1, but of Word2Vec's: the less is known, the shorter
-        cosine = _unit(self.centres(requests["prompt"].to_list()) - mean) @ _unit(items - mean).T * lengths
+        if self._prior is None:
+            items = self.features.items()
+            self._mean = items.mean(axis=0)
+            lengths = np.linalg.norm(items, axis=1).round(6)  # 1, but of Word2Vec's: the less is known, the shorter
+            self._directions = unit_rows(items - self._mean) * lengths[:, None]  # [N, d]
+            self._prior = RetrievalPrior.build(self.catalog, self.features)
+        cosine = unit_rows(self.centres(requests["prompt"].to_list()) - self._mean) @ self._directions.T
         return cosine + weight * UNIT * self._prior.scores(requests, "zscored")
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -124,5 +128,8 @@ class Prompt2Vec(SlateModel):
         return other
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+def slate_means(slates: pl.DataFrame, vectors: np.ndarray) -> np.ndarray:
+    """Mean item vector of each slate [T, d], float64, of slates that hold an item each."""
+    lengths = slates["items"].list.len().to_numpy().astype(np.int64)
+    emitted = vectors[slates["items"].explode().to_numpy()].astype(np.float64)  # [slots, d]
+    return np.add.reduceat(emitted, np.cumsum(lengths) - lengths, axis=0) / lengths[:, None]

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-import polars as pl
 
-from ..datasets.errors import SlateBenchError
 from ..datasets.features import Features
 from ..datasets.schema import Catalog, TrainData
 from .base import Evaluate, FitReport, ModelCard, Progress, Settings, no_progress
-from .neighbour_centres import NeighbourCentres
-from .prompt2vec import Prompt2Vec
+from .prompt2vec import Prompt2Vec, slate_means
+from .ranking import nearest
+
+NEIGHBOURS = 50
+TEMPERATURE = 0.05  # of the prompts' cosines
 
 
 class PromptCentre(Prompt2Vec):
-    """As prompt2vec, but the centre comes from the nearest train prompts in place of a linear map."""
+    """Kernel regression (Nadaraya and Watson, 1964): the mean slate of the nearest train prompts, nearer ones more.
+
+    Where prompts share no words with titles and the same word means another thing in another theme, a linear map as
+    Prompt2Vec's has nothing to hold on to.
+    """
 
     name = "prompt-centre"
     card = ModelCard(
@@ -37,34 +41,35 @@ class PromptCentre(Prompt2Vec):
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
             progress: Progress = no_progress) -> FitReport:  # fmt: skip
-        """Keep the train prompts and their mean slates."""
+        """Keep the train prompts' vectors and their mean slates."""
         self.catalog, self.features = data.catalog, data.features
-        slates = data.slates.filter(pl.col("items").list.len() > 0)
-        if slates.is_empty():
-            raise SlateBenchError(f"{self.name} learns from train slates and {data.dataset} has none: take dense")
-        self.neighbours = NeighbourCentres()
-        self.neighbours.fit(replace(data, slates=slates))
+        slates = self._filled(data)
+        self.prompts = data.features.prompts(slates["prompt"].to_list())  # [T, d_text]
+        self.slates = slate_means(slates, data.features.items()).astype(np.float32)  # [T, d]
         return FitReport()
 
     def centres(self, prompts: list[str]) -> np.ndarray:
         """Predicted slate centres [P, d], float32."""
-        return self.neighbours.centres(prompts)
+        T = len(self.prompts)
+        near, cosine = nearest(self.features.prompts(prompts), self.prompts, min(NEIGHBOURS, T), np.arange(T))
+        weights = np.exp((cosine - cosine[:, :1]) / TEMPERATURE)  # [P, n]
+        weights /= weights.sum(axis=1, keepdims=True)
+        return np.einsum("pn,pnd->pd", weights, self.slates[near]).astype(np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Train prompts and their mean slates."""
-        return self.neighbours.arrays()
+        return {"prompts": self.prompts, "slates": self.slates}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Train prompts and their mean slates."""
-        self.neighbours = NeighbourCentres()
-        self.neighbours.restore(arrays, self.features)
+        self.prompts, self.slates = arrays["prompts"], arrays["slates"]
 
     def cost(self, k: int, sampling: Settings | None = None) -> dict[str, float]:
         """The mean slates; one look-up counts as one evaluation."""
-        return {"parameters": self.neighbours.slates.size, "nfe": 1}
+        return {"parameters": self.slates.size, "nfe": 1}
 
     def with_catalog(self, catalog: Catalog, features: Features) -> PromptCentre:
-        """The same centres over other items."""
+        """The same centres over other items: they are points, not items."""
         other = self._over(catalog, features)
-        other.neighbours = self.neighbours.with_features(features)
+        other.prompts, other.slates = self.prompts, self.slates
         return other

@@ -85,7 +85,7 @@ def inner(queries: np.ndarray, vectors: np.ndarray, chunk: int = 8_192) -> np.nd
     queries = queries.astype(np.float64)
     out = np.empty((len(queries), len(vectors)))
     for start in range(0, len(vectors), chunk):
-        part = vectors[start : start + chunk].astype(np.float64)
+        part = vectors[start : start + chunk].astype(np.float64, copy=False)
         out[:, start : start + len(part)] = queries @ part.T
     return np.round(out, DECIMALS, out=out)
 

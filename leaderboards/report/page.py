@@ -97,7 +97,7 @@ def vega() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, from vl-convert: no network."""
     import vl_convert
 
-    bundle = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue].replace("\r", "")
+    bundle = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]
     return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from slatebench.benchmark.cell import Cell, Plan, fit_folder, plan
+from slatebench.benchmark.cli import app
 from slatebench.benchmark.rescore import rescore
 from slatebench.benchmark.run import run_plan
+from slatebench.leaderboards.command import bench_command
+from slatebench.leaderboards.records import list_runs
 
 
 def planned(model: str = "prompt2vec", **values: str) -> Plan:
@@ -37,3 +42,23 @@ def test_runs_and_rescores(tmp_path: Path) -> None:
     assert run.record.state == "done" and run.record.label == "prompt2vec encoder=lsa item_vectors=word2vec"
     again = rescore([run])[0]
     assert again.spec == run.spec and again.record.metrics == run.record.metrics
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize("options", [
+    [], ["--item-vectors", "lsa"], ["--encoder", "lsa", "--set", "alpha=2.0", "--train-share", "0.5"],
+    ["--part", "valid", "-k", "3", "--split-seed", "1"],
+])  # fmt: skip
+def test_the_printed_command_makes_the_run_again(tmp_path: Path, options: list[str]) -> None:
+    """What a results page prints, typed into a shell: the same spec."""
+    runner = CliRunner()
+    asked = ["bench", "prompt2vec", "--dataset", "tiny", "--budget", "smoke", "--no-latency", "--runs", str(tmp_path)]
+    encoder = [] if "--encoder" in options else ["--encoder", "hash"]
+    assert runner.invoke(app, [*asked, *encoder, *options]).exit_code == 0
+    (run,) = [run for run in list_runs(tmp_path)[0] if run.spec.model == "prompt2vec"]
+    command = shlex.split(bench_command([run]))
+    assert command[0] == "slatebench"
+    elsewhere = tmp_path / "again"
+    assert runner.invoke(app, [*command[1:], "--no-latency", "--runs", str(elsewhere)]).exit_code == 0
+    (again,) = [run for run in list_runs(elsewhere)[0] if run.spec.model == "prompt2vec"]
+    assert again.spec == run.spec

@@ -12,11 +12,12 @@ from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.datasets.features import features_for_catalog, make_features
 from slatebench.datasets.schema import Catalog, train_data
 from slatebench.models.base import resolve
+from slatebench.models.cross_fitting import cross_fitted_centres
 from slatebench.models.diffusion import gaussian
-from slatebench.models.dmsg import DMSG, DenoisingTask, cross_fitted_centres
-from slatebench.models.neighbour_centres import NeighbourCentres
+from slatebench.models.dmsg import DMSG, DenoisingTask
 from slatebench.models.nn.slate_denoiser import Condition, SlateDenoiser
 from slatebench.models.prompt2vec import Prompt2Vec
+from slatebench.models.prompt_centre import PromptCentre
 from slatebench.models.set_regressor import SetRegressor, match
 from slatebench.models.slate_latents import LatentSpace
 from slatebench.models.testing import recall, run_contract
@@ -162,7 +163,7 @@ def test_loss_is_the_one_of_the_paper(data, make_model, monkeypatch):
     assert loss.item() == pytest.approx(seen["v"].pow(2).mean().item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", [Prompt2Vec, NeighbourCentres])
+@pytest.mark.parametrize("kind", [Prompt2Vec, PromptCentre])
 def test_centres_are_cross_fitted(data, kind):
     before = cross_fitted_centres(data, 0, kind)
     row = 5
@@ -178,7 +179,7 @@ def test_centres_are_cross_fitted(data, kind):
 def test_a_neighbours_centre_is_the_mean_slate_of_similar_prompts(data):
     """Against the sum written out, over all train slates: there are fewer than 50 here."""
     few = replace(data, slates=data.slates.head(40))
-    model = NeighbourCentres()
+    model = PromptCentre()
     model.fit(few)
     prompt = "quiet evening"
     slates = [data.features.items()[row].mean(axis=0) for row in few.slates["items"].to_list()]
