@@ -88,7 +88,10 @@ def test_a_system_stands_over_its_seeds_with_an_interval_over_groups(make_run: M
     history = connect(folder).get_metric_history(system.info.run_id, "with_samples/freshness")
     assert [(m.step, m.value) for m in history] == [(2, 0.5), (3, 0.25)]
     note = system.data.tags["mlflow.note.content"]
-    assert "Seed 2: failed: ran out of luck" in note and "slatebench bench dense --dataset toy --seeds 0,1,2" in note
+    assert (
+        "Seed 2: failed: ran out of luck" in note
+        and "slatebench bench dense --dataset toy --budget smoke --seeds 0,1,2" in note
+    )
     (bad,) = [run for run in seeds if run.info.status == "FAILED"]
     assert bad.data.tags["reason"] == "ran out of luck" and bad.data.tags["slatebench.hash"] == failed.spec.hash
     assert system.info.status == "FAILED"
@@ -113,6 +116,30 @@ def test_the_pages_open_with_the_board(make_run: Make, folder: Path) -> None:
     found = client.search_runs([experiment.experiment_id], view["searchFilter"])
     assert {run.info.run_name for run in found} == {"dense (smoke)", "ceiling:reference (smoke)"}
     assert {run.data.tags["kind"] for run in found} == {"system", "ceiling"}
+
+
+def test_the_table_and_the_compare_page_lead_with_the_headline(make_run: Make, folder: Path) -> None:
+    one = np.full(3, 0.5)
+    make_run({"mrr_at_5": one, "coverage": one, "ndcg_sim_at_10": one}, config={"device": "cpu", "steps": 5, "x": None},
+             record={"fit": {"health": {"dead_codes": 1.0}}, "cost": {"beam": 2.0}, "timings": {"fit": 1.0},
+                     "latency": {"p50_ms": 1.0}})  # fmt: skip
+    log_runs([make_run(seed=1, item_vectors="lsa")], folder)
+    client = connect(folder)
+    experiment = client.get_experiment_by_name("toy")
+    assert experiment is not None
+    view = json.loads(experiment.tags["mlflow.sharedViewState.board"])
+    assert view["columnOrder"][0] == view["orderByKey"] == "metrics.`ndcg_sim_at_10`"
+    assert set(view["columnOrder"]) == set(view["selectedColumns"])
+    named = {run.info.run_name: run for run in systems(folder)}
+    assert set(named) == {"dense (smoke)", "dense (smoke, item_vectors=lsa)"}
+    data = named["dense (smoke)"].data
+    assert next(iter(data.metrics)) == "ndcg_sim_at_10"  # what the plots of the compare page start with
+    assert min(data.params) == "System" and data.params["System"] == "dense (smoke)"
+    assert "steps" in data.params and not {"device", "x", "item_vectors"} & set(data.params)
+    names = sorted(data.metrics)  # the compare page's order: no section stands among the board's metrics and costs
+    assert [name for name in names if "/" not in name] == names[: sum("/" not in name for name in names)]
+    assert {name.split("/")[0] for name in names if "/" in name} == {"various", "vitals", "wall_latency",
+                                                                     "wall_seconds", "work"}  # fmt: skip
 
 
 def test_a_newer_version_of_a_system_marks_the_old_one(make_run: Make, folder: Path) -> None:
