@@ -173,7 +173,7 @@ def bench_cells(
     if jobs < 1:
         raise UsageError(f"jobs={jobs}: choose at least 1")
     folder = runs_folder(runs).resolve()
-    tell = _one_at_a_time(listener or (lambda event, cell, details: None))
+    tell = one_at_a_time(listener or (lambda event, cell, details: None))
     workers = [Worker(max(1, threads() // jobs), debug) for _ in range(jobs)]
     result = BenchResult([])
     try:
@@ -208,7 +208,7 @@ def bench_cells(
     return result
 
 
-def _one_at_a_time(listener: Listener) -> Listener:
+def one_at_a_time(listener: Listener) -> Listener:
     """The listener, told by several threads in turn."""
     lock = Lock()
 
@@ -247,12 +247,7 @@ def _plan(worker: Worker, cell: Cell, tell: Listener) -> Plan:
     """Resolve a cell in the worker (models are imported there); a user's mistake ends the whole call."""
     tell("planning", cell, {})
     command = {"do": "plan", "cell": cell.model_dump()}
-    outcome = worker.call(command, lambda *at: tell("progress", cell, {"at": at}))
-    if outcome.event is None or outcome.event["event"] != "planned":
-        kind = (outcome.event or {}).get("kind")
-        error = {"UsageError": UsageError, "DataError": DataError}.get(kind or "", SlateBenchError)
-        raise error(outcome.reason if kind in ("UsageError", "DataError") else f"{cell.label}: {outcome.reason}")
-    event = outcome.event
+    event = worker.call(command, lambda *at: tell("progress", cell, {"at": at})).checked(cell.label)
     return Plan(cell, RunSpec(**event["spec"]), event["notice"], event["origin"], event["skip"],
                 tuple(event["ceilings"]), event["fit"])  # fmt: skip
 
@@ -262,7 +257,7 @@ def _tuned(worker: Worker, cells: Sequence[Cell], runs: Path, tell: Listener) ->
     found, trials = [], {}
     for cell in cells:
         spec = _plan(worker, cell, tell).spec
-        settings = tuned_settings(runs, spec.dataset, cell.model, cell.budget, spec.fingerprint)
+        settings = tuned_settings(runs, spec)
         found.append(cell.model_copy(update={"overrides": settings.overrides | settings.settings | cell.overrides}))
         trials[cell.model] = settings.trials
     if len(set(trials.values())) > 1:

@@ -22,11 +22,14 @@ from .cli_tokenizers import tokenizers_app
 from .options import (
     DatasetOption,
     DebugOption,
+    EncoderOption,
+    ItemVectorsOption,
     JsonOption,
     PartOption,
     RunsOption,
     SetOption,
     SourceOption,
+    TrainShareOption,
     parse_seeds,
     parse_set,
 )
@@ -73,15 +76,11 @@ def bench(
         Literal["auto", "real", "synthetic"] | None, typer.Option(help="auto (default): real data, else the twin.")
     ] = None,
     split_seed: Annotated[int, typer.Option(help="Another split: another fingerprint, another board.")] = 0,
-    train_share: Annotated[float, typer.Option(help="Share of the train slates; below 1 another board.")] = 1.0,
+    train_share: TrainShareOption = 1.0,
     k: Annotated[int | None, typer.Option("-k", help="Slots of a slate (default: the dataset's).")] = None,
     samples: Annotated[int | None, typer.Option(help="Samples per request of a stochastic model.")] = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="Text encoder: minilm, lsa or a sentence-transformers name.")
-    ] = None,
-    item_vectors: Annotated[
-        str | None, typer.Option(help="What makes item vectors: word2vec or an encoder (default: as the card says).")
-    ] = None,
+    encoder: EncoderOption = None,
+    item_vectors: ItemVectorsOption = None,
     bertscore: Annotated[str | None, typer.Option(help="BERTScore's model or model@layer (default: minilm).")] = None,
     set_: SetOption = None,
     allow_collapse: Annotated[bool, typer.Option("--allow-collapse", help="Go on with a collapsed codebook.")] = False,

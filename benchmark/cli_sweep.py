@@ -13,10 +13,13 @@ from .options import (
     BudgetOption,
     DatasetOption,
     DebugOption,
+    EncoderOption,
+    ItemVectorsOption,
     JsonOption,
     RunsOption,
     SetOption,
     SourceOption,
+    TrainShareOption,
     parse_set,
 )
 
@@ -48,6 +51,9 @@ def sweep(
     latency: Annotated[bool, typer.Option(help="The winner's latency too, last and alone.")] = True,
     budget: BudgetOption = "standard",
     source: SourceOption = "auto",
+    train_share: TrainShareOption = 1.0,
+    encoder: EncoderOption = None,
+    item_vectors: ItemVectorsOption = None,
     set_: SetOption = None,
     rerun: Annotated[bool, typer.Option(help="Forget the study's earlier trials.")] = False,
     runs: RunsOption = None,
@@ -64,8 +70,9 @@ def sweep(
     options: dict[str, Any] = {
         "over": parse_over(over), "objectives": objective or [], "trials": trials, "sampler": sampler, "fit": fit,
         "any_field": all_, "pruner": None if pruner == "none" else pruner, "seed": seed, "workers": workers,
-        "budget": budget, "source": source, "overrides": parse_set(set_), "test": test, "latency": latency,
-        "runs": runs, "rerun": rerun, "debug": debug,
+        "budget": budget, "source": source, "train_share": train_share, "encoder": encoder,
+        "item_vectors": item_vectors, "overrides": parse_set(set_), "test": test, "latency": latency, "runs": runs,
+        "rerun": rerun, "debug": debug,
     }  # fmt: skip
     found, failed = [], []
     screen = Screen()
@@ -111,22 +118,21 @@ def _json(found: Any) -> str:
 
 def _row(found: Any, row: dict[str, Any]) -> dict[str, Any]:
     """One trial with its settings and figures."""
-    from ..leaderboards.sweeps import SCHEMA
+    from ..leaderboards.sweeps import figures_of
 
-    figures = {name: v for name, v in row.items() if name not in SCHEMA and name not in found.spec.space}
-    return {"trial": row["trial"], "settings": json.loads(row["settings"]), "figures": figures}
+    return {"trial": row["trial"], "settings": json.loads(row["settings"]), "figures": figures_of(row, found.spec)}
 
 
 def _print(found: Any) -> None:
     from .screen import output_console
+    from .sweep_study import LISTED
 
     spec, console = found.spec, output_console()
-    listed = spec.sampler["name"] in ("grid", "axes")
     several = len(spec.objectives) > 1
     rows = found.trials.to_dicts()
     if several:
         rows, title = found.best, f"Pareto front, {len(found.best)} of {found.trials.height} trials"
-    elif listed:
+    elif spec.sampler["name"] in LISTED:
         title = f"{len(rows)} trials"
     else:
         sign = -1 if spec.directions[0] == "maximize" else 1

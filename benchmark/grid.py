@@ -9,7 +9,7 @@ from statistics import mean
 
 from ..leaderboards.records import Run
 from .cell import Plan
-from .worker import Worker
+from .worker import Worker, side_by_side
 
 Shard = tuple[int, int]  # (i, n): part i of n, counted from 1
 
@@ -50,7 +50,7 @@ def run_cells(
         while (i := take()) is not None:
             try:
                 runs[i] = run(worker, plans[i], stopped)
-            except BaseException as error:  # ours: the main thread must know, and the others must not go on
+            except BaseException as error:  # ours: the others end their cells, but begin none
                 errors.append(error)
                 stopped.set()
             finally:
@@ -58,20 +58,7 @@ def run_cells(
                     busy.discard(fit_key(plans[i]))
                     free.notify_all()
 
-    threads = [threading.Thread(target=work, args=(worker,), daemon=True) for worker in workers]
-    try:
-        for thread in threads:
-            thread.start()
-        while any(thread.is_alive() for thread in threads):
-            for thread in threads:
-                thread.join(0.2)  # short: Ctrl-C must get through
-    except BaseException:
-        stopped.set()
-        while any(thread.is_alive() for thread in threads):
-            for worker, thread in zip(workers, threads, strict=True):
-                worker.stop()
-                thread.join(0.2)
-        raise
+    side_by_side(workers, work, stopped)
     if errors:
         raise errors[0]
     return [runs[i] for i in range(len(plans))]

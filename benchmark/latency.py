@@ -187,9 +187,17 @@ def time_runs(
     return [_time_run(run, rerun, listener, limits) if to_be_timed(run, rerun) else run for run in runs]
 
 
-def _lock(run: Run) -> Path:
-    """What whoever measures on this machine holds; another machine may measure at the same time."""
-    return run.folder.parents[2] / f".latency-{HOST}.lock"
+def latency_lock(runs: Path) -> FileLock:
+    """What whoever measures time on this machine holds (another machine may measure at the same time).
+
+    Args:
+        runs: folder of the records.
+    """
+    return FileLock(runs / f".latency-{HOST}.lock")
+
+
+def _lock_of(run: Run) -> FileLock:
+    return latency_lock(run.folder.parents[2])
 
 
 def to_be_timed(run: Run, rerun: bool) -> bool:
@@ -208,7 +216,7 @@ def _time_run(run: Run, rerun: bool, listener: Tell | None, limits: Limits) -> R
         if listener is not None:
             listener("progress", cell, {"at": at})
 
-    with FileLock(_lock(run)):
+    with _lock_of(run):
         run = read_run(run.folder)
         if not to_be_timed(run, rerun):  # another process was faster
             return run
@@ -349,7 +357,7 @@ def interleave(
     tell = report or (lambda *at: None)
     rows = prompt_rows(first, requests)
     figures: list[dict[str, Any]] = []
-    with ExitStack() as stack, FileLock(_lock(first)):
+    with ExitStack() as stack, _lock_of(first):
         timed = [
             stack.enter_context(TimedModel(one.run, limits, sampling=one.sampling, requests_of=first))
             for one in contenders

@@ -18,6 +18,11 @@ PartOption = Annotated[Literal["test", "valid"], typer.Option(help="valid while 
 SourceOption = Annotated[
     Literal["auto", "real", "synthetic"], typer.Option(help="auto: real data, else the synthetic twin.")
 ]
+TrainShareOption = Annotated[float, typer.Option(help="Share of the train slates; below 1 another board.")]
+EncoderOption = Annotated[str | None, typer.Option(help="Text encoder: minilm, lsa or a sentence-transformers name.")]
+ItemVectorsOption = Annotated[
+    str | None, typer.Option(help="What makes item vectors: word2vec or an encoder (default: as the card says).")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A model's setting, e.g. --set guidance=2 (`models show`)."),

@@ -19,19 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ..datasets.errors import DataError, SlateBenchError, UsageError
+from ..datasets.errors import SlateBenchError, UsageError
 from ..leaderboards.records import Run, runs_folder, write_text
 from ..leaderboards.schema import Budget
-from ..leaderboards.sweeps import RESULT, SPEC, TRIALS, StudySpec, Tuned, keep_tuned, trial_frame
-from .bench import Listener, bench
+from ..leaderboards.sweeps import RESULT, SPEC, TRIALS, StudySpec, Tuned, figures_of, keep_tuned, trial_frame
+from .bench import Listener, bench, one_at_a_time
 from .cell import Cell
 from .sweep_space import Space, as_json
-from .worker import Outcome, Worker
+from .worker import Worker, side_by_side
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 TRIALS_DEFAULT = 30
+SHARED = ("budget", "source", "train_share", "encoder", "item_vectors")  # of the sweep's cell, for the winner's too
 
 
 @dataclass
@@ -84,6 +85,9 @@ def sweep(
     workers: int = 1,
     budget: Budget = "standard",
     source: str = "auto",
+    train_share: float = 1.0,
+    encoder: str | None = None,
+    item_vectors: str | None = None,
     overrides: dict[str, Any] | None = None,
     test: bool = True,
     latency: bool = True,
@@ -109,6 +113,9 @@ def sweep(
         workers: processes.
         budget: of the fit.
         source: `auto`, `real` or `synthetic`.
+        train_share: of the train slates, as in `bench`.
+        encoder: of prompts and item texts, as in `bench`.
+        item_vectors: what makes the item vectors, as in `bench`.
         overrides: values that hold for every trial.
         test: measure the winner on test, as `bench` does.
         latency: the winner's too, last and alone.
@@ -127,15 +134,16 @@ def sweep(
         raise UsageError("workers and trials must be at least 1")
     home = runs_folder(runs).resolve()
     cell = Cell(dataset=dataset, model=model, seed=seed, part="valid", budget=budget, source=source,  # type: ignore
+                train_share=train_share, encoder=encoder, item_vectors=item_vectors,
                 overrides=overrides or {})  # fmt: skip
-    tell = listener or (lambda event, cell, details: None)
+    tell = one_at_a_time(listener or (lambda event, cell, details: None))
     asked = {"do": "plan", "cell": cell.model_dump(), "over": as_json(over or {}), "objectives": list(objectives),
              "sampler": sampler, "fit": fit, "any": any_field, "pruner": pruner}  # fmt: skip
     crew = [Worker(1, debug=debug, module=f"{__package__}.sweep_worker") for _ in range(workers)]
     try:
         home.mkdir(parents=True, exist_ok=True)
         tell("planning", cell, {})
-        planned = _answer(crew[0].call(asked, lambda *at: tell("progress", cell, {"at": at})), cell)
+        planned = crew[0].call(asked, lambda *at: tell("progress", cell, {"at": at})).checked(cell.label)
         spec = StudySpec(**planned["spec"])
         for notice in planned["notices"]:
             tell("notice", cell, {"text": notice})
@@ -153,14 +161,6 @@ def sweep(
         for worker in crew:
             worker.stop()
     return _finish(found, cell, home, total, planned["notices"], test, latency, mlflow, tell, debug)
-
-
-def _answer(outcome: Outcome, cell: Cell) -> dict[str, Any]:
-    if outcome.event is None or outcome.event["event"] == "failed":
-        kind = (outcome.event or {}).get("kind", "")
-        error = {"UsageError": UsageError, "DataError": DataError}.get(kind, SlateBenchError)
-        raise error(outcome.reason if error is not SlateBenchError else f"{cell.label}: {outcome.reason}")
-    return outcome.event
 
 
 def _prepare(folder: Path, spec: StudySpec, rerun: bool) -> None:
@@ -183,7 +183,6 @@ def _prepare(folder: Path, spec: StudySpec, rerun: bool) -> None:
 def _run(crew: list[Worker], cell: Cell, runs: Path, folder: Path, total: int, tell: Listener) -> None:
     """All workers take trials until `total` are taken; the first failure stops them all."""
     command = {"do": "run", "cell": cell.model_dump(), "runs": str(runs), "folder": str(folder), "trials": total}
-    failures: list[BaseException] = []
 
     def report(phase: str, step: int, total: int, message: str) -> None:
         if phase.startswith("trial "):
@@ -192,19 +191,9 @@ def _run(crew: list[Worker], cell: Cell, runs: Path, folder: Path, total: int, t
             tell("progress", cell, {"at": (phase, step, total, message)})
 
     def work(worker: Worker) -> None:
-        try:
-            _answer(worker.call(command, report), cell)
-        except BaseException as error:
-            failures.append(error)
+        worker.call(command, report).checked(cell.label)
 
-    threads = [threading.Thread(target=work, args=(worker,), daemon=True) for worker in crew]
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads) and not failures:
-        for thread in threads:
-            thread.join(0.2)  # in small steps: Ctrl-C must get through
-    if failures:
-        raise failures[0]
+    side_by_side(crew, work, threading.Event())
 
 
 # --- what came out -----------------------------------------------------------------------------------------
@@ -256,18 +245,18 @@ def _finish(found: _Found, cell: Cell, runs: Path, total: int, notices: list[str
     rows = {row["trial"]: row for row in found.trials.iter_rows(named=True)}
     best = [rows[trial.number] for trial in found.best]
     settings = spec.overrides | settings_of(found.best[0])
-    figures = {key: value for key, value in best[0].items() if key in _figures(found.trials, spec)}
     notices = list(notices)
     run = None
     if test:
-        shared: dict[str, Any] = {"seeds": [cell.seed], "budget": cell.budget, "source": cell.source}
-        result = bench(cell.model, cell.dataset, **shared, overrides=settings, runs=runs, latency=latency,
-                       mlflow=mlflow, listener=tell, debug=debug)  # fmt: skip
+        shared: dict[str, Any] = {name: getattr(cell, name) for name in SHARED}
+        result = bench(cell.model, cell.dataset, **shared, seeds=[cell.seed], overrides=settings, runs=runs,
+                       latency=latency, mlflow=mlflow, listener=tell, debug=debug)  # fmt: skip
         run = result.runs[0]
         notices += [notice for notice in result.notices if notice not in notices]
     command = _command(cell, settings)
-    content = {"study": spec.hash, "trial": found.best[0].number, "settings": settings, "figures": figures,
-               "trials": found.trials.height, "command": command, "run": str(run.folder) if run else None,
+    content = {"study": spec.hash, "trial": found.best[0].number, "settings": settings,
+               "figures": figures_of(best[0], spec), "trials": found.trials.height, "command": command,
+               "run": str(run.folder) if run else None,
                "created": datetime.now(UTC).isoformat(timespec="seconds")}  # fmt: skip
     write_text(folder / RESULT, json.dumps(content, indent=1))
     if len(spec.objectives) == 1:
@@ -283,12 +272,6 @@ def _finish(found: _Found, cell: Cell, runs: Path, total: int, notices: list[str
     return Sweep(spec, folder, found.trials, best, run, plots, command, notices)
 
 
-def _figures(trials: pl.DataFrame, spec: StudySpec) -> list[str]:
-    from ..leaderboards.sweeps import SCHEMA
-
-    return [name for name in trials.columns if name not in SCHEMA and name not in spec.space]
-
-
 def _keep(found: _Found, runs: Path, settings: dict[str, Any], best: dict[str, Any], created: str) -> None:
     """Tuned settings for `bench --tuned`."""
     from .sweep_space import default_point, from_json
@@ -297,7 +280,7 @@ def _keep(found: _Found, runs: Path, settings: dict[str, Any], best: dict[str, A
     default = default_point(from_json(spec.space), spec.config | spec.sampling)
     same = [row for row in found.trials.iter_rows(named=True) if json.loads(row["settings"]) == default]
     swept = {key: value for key, value in settings.items() if key not in spec.overrides}
-    keep_tuned(runs, spec.dataset, Tuned(
+    keep_tuned(runs, spec, Tuned(
         model=spec.model, settings=swept, overrides=spec.overrides, objective=objective, value=best[objective],
         default=same[0][objective] if same else None, trials=found.trials.height, study=spec.hash,
         fingerprint=spec.fingerprint, budget=spec.budget, created=created,
@@ -309,8 +292,9 @@ def _command(cell: Cell, settings: dict[str, Any]) -> str:
     parts = ["slatebench", "bench", cell.model, "--dataset", cell.dataset]
     parts += [part for key, value in settings.items() for part in ("--set", f"{key}={_text(value)}")]
     parts += ["--seeds", str(cell.seed)] if cell.seed else []
-    parts += ["--budget", cell.budget] if cell.budget != "standard" else []
-    parts += ["--source", cell.source] if cell.source != "auto" else []
+    for name in SHARED:
+        if (value := getattr(cell, name)) != Cell.model_fields[name].default:
+            parts += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(parts)
 
 

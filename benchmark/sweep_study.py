@@ -18,7 +18,7 @@ from filelock import FileLock
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ..datasets.errors import SlateBenchError, UsageError
+from ..datasets.errors import SlateBenchError
 from ..leaderboards.records import HOST
 from ..leaderboards.sweeps import StudySpec
 from .cell import seeded
@@ -218,13 +218,3 @@ def _dominates(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 def running(study: optuna.Study) -> bool:
     """Does anybody work on it?"""
     return any(_alive(t) for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-
-
-def check_sampler(name: str) -> None:
-    """A name that we know.
-
-    Raises:
-        UsageError: unknown name.
-    """
-    if name not in SAMPLERS:
-        raise UsageError(f"unknown sampler '{name}': choose {', '.join(SAMPLERS)}")

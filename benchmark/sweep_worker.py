@@ -29,6 +29,7 @@ from ..metrics.registry import metric_info, metric_names
 from ..models.base import Settings, SlateModel, resolve
 from ..models.registry import model_class, parse_model
 from .cell import CEILING, Cell, Data, Plan, fit_folder, load_data, plan, seeded
+from .latency import latency_lock
 from .run import kept_fit
 from .sweep_space import as_json, from_json, own_space, search_space
 from .worker import serve
@@ -69,7 +70,7 @@ def study_spec(cell: Cell, asked: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: see `search_space`; an unknown objective or sampler, or one that can't serve.
     """
-    from .sweep_study import LISTED, PRUNERS, SAMPLERS, check_sampler, listed_points
+    from .sweep_study import LISTED, PRUNERS, SAMPLERS, listed_points
 
     if cell.model.split(":")[0] == CEILING:
         raise UsageError(f"{cell.model} is no model: nothing to sweep")
@@ -89,7 +90,8 @@ def study_spec(cell: Cell, asked: dict[str, Any]) -> dict[str, Any]:
     if len(set(objectives)) < len(objectives):
         raise UsageError("an objective is named twice")
     sampler = asked["sampler"] or ("tpe" if len(objectives) == 1 else "nsga2")
-    check_sampler(sampler)
+    if sampler not in SAMPLERS:
+        raise unknown_name("sampler", sampler, SAMPLERS)
     if sampler == "nsga2" and any(o in COSTS[:2] for o in objectives):
         notices.append("times differ from run to run: a study with a latency objective can't repeat itself exactly")
     refits = [field for field in space if field in cls.Config.model_fields]
@@ -97,8 +99,8 @@ def study_spec(cell: Cell, asked: dict[str, Any]) -> dict[str, Any]:
     if pruner is not None and pruner not in PRUNERS:
         raise unknown_name("pruner", pruner, ["none", *PRUNERS])
     found = StudySpec(
-        **spec.model_dump(include={"dataset", "source", "fingerprint", "split_seed", "model", "config", "sampling",
-                                   "k", "budget", "encoder", "cutoffs"}),
+        **spec.model_dump(include={"dataset", "source", "fingerprint", "split_seed", "train_share", "model", "config",
+                                   "sampling", "k", "budget", "encoder", "item_vectors", "cutoffs"}),
         versions=spec.versions,
         seed=cell.seed,
         overrides=cell.overrides,
@@ -235,7 +237,7 @@ class _Bench:
         P, n = self.requests.height, self.spec.latency_requests
         rows = [int(row) for row in np.resize(np.random.default_rng(0).permutation(P), n + WARM_UP)]
         samples = []
-        with FileLock(self.runs / ".latency.lock"), references_closed():
+        with latency_lock(self.runs), references_closed():
             gc.collect()
             for row in rows:
                 model.features.forget()

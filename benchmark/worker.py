@@ -17,11 +17,13 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+from ..datasets.errors import DataError, SlateBenchError, UsageError
 
 GIB = 2**30
 LINE_LIMIT = 2000  # characters of a line that are read at once and kept
@@ -37,6 +39,22 @@ class Outcome:
     state: str = "done"
     reason: str | None = None
     traceback: str = ""
+
+    def checked(self, label: str) -> dict[str, Any]:
+        """The event, where the command went well.
+
+        Args:
+            label: what was at work; stands before the reason, but not where the mistake is the user's.
+
+        Raises:
+            UsageError: the command's.
+            DataError: the command's.
+            SlateBenchError: whatever else ended it.
+        """
+        if self.event is not None and self.event["event"] != "failed":
+            return self.event
+        kind = {"UsageError": UsageError, "DataError": DataError}.get((self.event or {}).get("kind", ""))
+        raise kind(self.reason) if kind else SlateBenchError(f"{label}: {self.reason}")
 
 
 class Worker:
@@ -137,6 +155,43 @@ class Worker:
             hint = ", often for lack of memory" if name == "SIGKILL" else ""
             return Outcome(None, "failed", f"the process was killed ({name}{hint})", tail)
         return Outcome(None, "failed", f"the process ended by itself (exit code {code})", tail)
+
+
+def side_by_side(workers: Sequence[Worker], work: Callable[[Worker], None], stopped: threading.Event) -> None:
+    """`work` on all workers at once, each in a thread of its own; returns when all have done.
+
+    Args:
+        workers: ended when one fails or the user stops it (Ctrl-C).
+        work: calls a worker, as often as it likes.
+        stopped: set before they are ended: no `work` shall begin anything more.
+
+    Raises:
+        BaseException: the first that came out of `work`, or KeyboardInterrupt.
+    """
+    errors: list[BaseException] = []
+
+    def guarded(worker: Worker) -> None:
+        try:
+            work(worker)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(worker,), daemon=True) for worker in workers]
+    try:
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads) and not errors:
+            for thread in threads:
+                thread.join(0.2)  # short: Ctrl-C must get through
+        if errors:
+            raise errors[0]
+    except BaseException:
+        stopped.set()
+        while any(thread.is_alive() for thread in threads):
+            for worker, thread in zip(workers, threads, strict=True):
+                worker.stop()
+                thread.join(0.2)
+        raise
 
 
 def _read_events(stream: IO[str], events: queue.Queue[dict[str, Any] | None]) -> None:

@@ -80,15 +80,19 @@ def connect(runs: Path) -> MlflowClient:
     from mlflow import MlflowClient
 
     uri = tracking_uri(runs)
-    with _named(uri), _lock(runs):
+    with named_errors(uri), view_lock(runs):
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     return client
 
 
 @contextmanager
-def _named(uri: str) -> Iterator[None]:
-    """One clear line for whatever MLflow's store raises."""
+def named_errors(uri: str) -> Iterator[None]:
+    """One clear line for whatever MLflow's store at `uri` raises inside the block.
+
+    Raises:
+        SlateBenchError: with the address, what was wrong, and how the view is made again.
+    """
     try:
         yield
     except SlateBenchError:
@@ -100,7 +104,8 @@ def _named(uri: str) -> Iterator[None]:
         ) from error
 
 
-def _lock(runs: Path) -> FileLock:
+def view_lock(runs: Path) -> FileLock:
+    """What whoever writes to the view of this runs folder holds, so that two processes do not log the same twice."""
     return FileLock(runs / ".mlflow.lock")
 
 
@@ -125,7 +130,7 @@ def rebuild(runs: Sequence[Run], folder: Path) -> int:
         How many records were logged.
     """
     client = connect(folder)
-    with _named(client.tracking_uri), _lock(folder):
+    with named_errors(client.tracking_uri), view_lock(folder):
         for experiment in client.search_experiments():
             for shown in _shown(client, experiment.experiment_id).values():
                 delete_runs(client, shown, folder)
@@ -134,9 +139,9 @@ def rebuild(runs: Sequence[Run], folder: Path) -> int:
 
 def _show(runs: Sequence[Run], client: MlflowClient, folder: Path) -> int:
     logged = 0
-    with _named(client.tracking_uri), _lock(folder):
+    with named_errors(client.tracking_uri), view_lock(folder):
         for dataset in sorted({run.spec.dataset for run in runs}):
-            experiment = _experiment(client, dataset, folder)
+            experiment = open_experiment(client, dataset, folder)
             shown = _shown(client, experiment)
             delete_runs(client, shown.pop("", []), folder)  # of an earlier make
             of_dataset = [run for run in runs if run.spec.dataset == dataset]
@@ -195,16 +200,23 @@ def run_of(client: MlflowClient, run: Run) -> str:
     raise SlateBenchError(f"MLflow does not show {run.folder}: `slatebench leaderboard rebuild` logs it")
 
 
-def _experiment(client: MlflowClient, dataset: str, folder: Path) -> str:
-    found = client.get_experiment_by_name(dataset)
+def open_experiment(client: MlflowClient, name: str, folder: Path) -> str:
+    """Id of the experiment `name`, made if there is none, taken out of the bin if it was deleted.
+
+    Args:
+        client: of the store.
+        name: a dataset's, or that of its sweeps.
+        folder: of the records; a local store keeps the artifacts below it.
+    """
+    found = client.get_experiment_by_name(name)
     if found is None:
         # sqlite would fix the artifacts to the current folder; a server knows its own place
         place = None
         if client.tracking_uri.startswith("sqlite"):
-            place = (folder / "mlartifacts" / dataset).resolve().as_uri()
+            place = (folder / "mlartifacts" / name).resolve().as_uri()
         # the tag opens MLflow's training view; without it the page shows its GenAI view, where runs look empty
         tags = {"mlflow.experimentKind": "custom_model_development"}
-        return client.create_experiment(dataset, artifact_location=place, tags=tags)
+        return client.create_experiment(name, artifact_location=place, tags=tags)
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return found.experiment_id

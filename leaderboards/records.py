@@ -19,7 +19,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from ..datasets.errors import SlateBenchError, UsageError
-from .schema import RECORD_VERSION, Record, RunSpec
+from .schema import RECORD_VERSION, Record, RunSpec, folder_name
 
 BESIDE = ".tmp-"  # folders in the making: `.tmp-<hash>-<host>-<pid>`
 HOST = "".join(c for c in socket.gethostname() if c.isalnum()) or "host"
@@ -73,7 +73,7 @@ def runs_folder(runs: Path | str | None = None) -> Path:
 
 def run_folder(runs: Path, spec: RunSpec) -> Path:
     """Where the record of `spec` stands."""
-    return runs / spec.dataset / spec.folder_name / spec.hash
+    return runs / spec.dataset / folder_name(spec.model) / spec.hash
 
 
 def read_run(folder: Path) -> Run:

@@ -24,6 +24,15 @@ def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def folder_name(address: str) -> str:
+    """A model's address as a folder name.
+
+    >>> folder_name("higr:parallel+prior")
+    'higr--parallel+prior'
+    """
+    return address.replace(":", "--")
+
+
 class Versions(_Strict):
     """What may change a number: versions of the model's code, the metrics, the features, the evaluation embedding."""
 
@@ -64,11 +73,6 @@ class RunSpec(_Strict):
     def system(self) -> str:
         """Hash of everything but the seed: runs that differ only in their seed are one system."""
         return _digest(self.model_dump(exclude={"seed"}))
-
-    @property
-    def folder_name(self) -> str:
-        """The model's address as a folder name: `higr:parallel+prior` -> `higr--parallel+prior`."""
-        return self.model.replace(":", "--")
 
     @property
     def board(self) -> tuple[str, str, str, int, str, str, str, str]:

@@ -15,10 +15,12 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..datasets.errors import SlateBenchError, UsageError
+from ..datasets.text_encoder import DEFAULT_ENCODER
 from .records import write_text
-from .schema import Budget, Versions
+from .schema import Budget, RunSpec, Versions, folder_name
 
 FOLDER = "sweeps"
+LATER = ("train_share", "item_vectors")  # fields of StudySpec that older studies lack: they keep their hash
 SPEC, TRIALS, RESULT = "sweep.json", "trials.parquet", "result.json"
 SCHEMA = {"dataset": pl.String, "source": pl.String, "fingerprint": pl.String, "model": pl.String, "budget": pl.String,
           "study": pl.String, "sampler": pl.String, "objectives": pl.List(pl.String), "trial": pl.Int64,
@@ -35,6 +37,7 @@ class StudySpec(BaseModel):
     source: Literal["real", "synthetic"]
     fingerprint: str
     split_seed: int = 0
+    train_share: float = 1.0  # of the train slates
     model: str  # address with presets
     config: dict[str, Any]  # what every trial starts from
     sampling: dict[str, Any]
@@ -50,23 +53,30 @@ class StudySpec(BaseModel):
     requests: int  # of the validation part
     latency_requests: int
     budget: Budget
-    encoder: str
+    encoder: str  # of the texts
+    item_vectors: str | None = None  # what made the item vectors; None: as the dataset's card says
     cutoffs: list[int]
     versions: Versions
 
     @cached_property
     def hash(self) -> str:
-        """16 hex digits over every field."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
+        """16 hex digits over every field; those of `LATER` count where they are not as usual."""
+        usual = {name for name in LATER if getattr(self, name) == StudySpec.model_fields[name].default}
+        content = self.model_dump(exclude=usual)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def folder(self, runs: Path) -> Path:
         """Where the study stands."""
-        return sweeps_folder(runs) / self.dataset / self.model.replace(":", "--") / self.hash
+        return _model_folder(runs, self) / self.hash
 
 
 def sweeps_folder(runs: Path) -> Path:
     """The folder of all sweeps."""
     return runs / FOLDER
+
+
+def _model_folder(runs: Path, spec: StudySpec | RunSpec) -> Path:
+    return sweeps_folder(runs) / spec.dataset / folder_name(spec.model)
 
 
 def read_study(folder: Path) -> StudySpec:
@@ -134,6 +144,11 @@ def trial_frame(spec: StudySpec, trials: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(rows, schema=SCHEMA), fields, figures], how="horizontal")
 
 
+def figures_of(row: dict[str, Any], spec: StudySpec) -> dict[str, Any]:
+    """The figures of a trial: what is left of its row in `trial_frame` without `SCHEMA` and the swept fields."""
+    return {name: value for name, value in row.items() if name not in SCHEMA and name not in spec.space}
+
+
 def _columns(rows: list[dict[str, Any]], names: list[str]) -> pl.DataFrame:
     return pl.DataFrame({name: pl.Series(name, [row.get(name) for row in rows], strict=False) for name in names})
 
@@ -159,32 +174,44 @@ class Tuned(BaseModel):
     created: str
 
 
-def keep_tuned(runs: Path, dataset: str, tuned: Tuned) -> Path:
-    """Store tuned settings; an earlier sweep of the same model and budget is replaced."""
-    path = _tuned_file(runs, dataset, tuned.model, tuned.budget)
+def keep_tuned(runs: Path, spec: StudySpec, tuned: Tuned) -> Path:
+    """Store tuned settings; those of an earlier study that `tuned` would take in the same place are replaced."""
+    path = _tuned_file(runs, spec)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, tuned.model_dump_json(indent=1))
     return path
 
 
-def tuned(runs: Path, dataset: str, model: str, budget: str, fingerprint: str) -> Tuned:
-    """The tuned settings of a model.
+def tuned(runs: Path, spec: RunSpec) -> Tuned:
+    """The tuned settings of a run's model.
 
     Raises:
-        UsageError: nobody tuned it on this data with this budget.
+        UsageError: nobody tuned it on this data with this budget, share of the train slates, encoder and item vectors.
     """
-    path = _tuned_file(runs, dataset, model, budget)
-    mend = f"slatebench sweep {model} --dataset {dataset} --budget {budget}"
+    path = _tuned_file(runs, spec)
+    asked = "".join(f" --{option} {value}" for option, value in _unusual(spec).items())
+    mend = f"slatebench sweep {spec.model} --dataset {spec.dataset} --budget {spec.budget}{asked}"
     try:
         found = Tuned(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise UsageError(f"no tuned settings of {model} on {dataset} at budget {budget}: {mend}") from error
+        raise UsageError(
+            f"no tuned settings of {spec.model} on {spec.dataset} at budget {spec.budget}{asked}: {mend}"
+        ) from error
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValidationError) as error:
         raise UsageError(f"{path}: damaged; delete it, then {mend}") from error
-    if found.fingerprint != fingerprint:
-        raise UsageError(f"{path}: tuned on fingerprint {found.fingerprint}, the data here have {fingerprint}: {mend}")
+    if found.fingerprint != spec.fingerprint:
+        here = spec.fingerprint
+        raise UsageError(f"{path}: tuned on fingerprint {found.fingerprint}, the data here have {here}: {mend}")
     return found
 
 
-def _tuned_file(runs: Path, dataset: str, model: str, budget: str) -> Path:
-    return sweeps_folder(runs) / dataset / model.replace(":", "--") / f"tuned-{budget}.json"
+def _tuned_file(runs: Path, spec: StudySpec | RunSpec) -> Path:
+    name = "-".join(["tuned", spec.budget, *(f"{option}={value}" for option, value in _unusual(spec).items())])
+    return _model_folder(runs, spec) / f"{name.replace('/', '--')}.json"
+
+
+def _unusual(spec: StudySpec | RunSpec) -> dict[str, str]:
+    """What the model learns from where that is not as usual, by option of the command line."""
+    found = {} if spec.train_share == 1 else {"train-share": str(spec.train_share)}
+    found |= {} if spec.encoder == DEFAULT_ENCODER else {"encoder": spec.encoder}
+    return found | ({"item-vectors": spec.item_vectors} if spec.item_vectors else {})

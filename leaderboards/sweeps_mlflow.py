@@ -20,13 +20,13 @@ from .mlflow_view import (
     PARAMETER_LIMIT,
     PARENT_TAG,
     VIEW_TAG,
-    _experiment,
-    _lock,
-    _named,
     connect,
     delete_runs,
+    named_errors,
+    open_experiment,
+    view_lock,
 )
-from .sweeps import RESULT, SCHEMA, SPEC, TRIALS, StudySpec, list_studies
+from .sweeps import RESULT, SPEC, TRIALS, StudySpec, figures_of, list_studies
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -49,8 +49,8 @@ def log_sweep(spec: StudySpec, folder: Path, runs: Path) -> str:
         SlateBenchError: MLflow can't be reached, or the sweep's files are damaged.
     """
     client = connect(runs)
-    with _named(client.tracking_uri), _lock(runs):
-        experiment = _experiment(client, f"{spec.dataset}-sweeps", runs)
+    with named_errors(client.tracking_uri), view_lock(runs):
+        experiment = open_experiment(client, f"{spec.dataset}-sweeps", runs)
         _forget(client, experiment, runs, spec.hash)
         return _log(client, experiment, spec, folder)
 
@@ -69,7 +69,7 @@ def rebuild_sweeps(runs: Path) -> tuple[int, list[str]]:
     """
     studies, problems = list_studies(runs)
     client = connect(runs)
-    with _named(client.tracking_uri), _lock(runs):
+    with named_errors(client.tracking_uri), view_lock(runs):
         for experiment in client.search_experiments():
             _forget(client, experiment.experiment_id, runs)
     logged = 0
@@ -111,7 +111,9 @@ def _log(client: MlflowClient, experiment: str, spec: StudySpec, folder: Path) -
     tags = {"model": spec.model, "fingerprint": spec.fingerprint, "budget": spec.budget, "study": spec.hash,
             STUDY_TAG: spec.hash, "mlflow.source.name": "slatebench sweep"}  # fmt: skip
     given = {"objectives": ", ".join(spec.objectives), "space": spec.space, "seed": spec.seed,
-             "requests": spec.requests, "samples": spec.samples}  # fmt: skip
+             "requests": spec.requests, "samples": spec.samples, "train_share": spec.train_share,
+             "encoder": spec.encoder}  # fmt: skip
+    given |= {"item_vectors": spec.item_vectors} if spec.item_vectors else {}
     given |= {f"sampler_{key}": value for key, value in spec.sampler.items()}
     given |= {f"pruner_{key}": value for key, value in (spec.pruner or {}).items()}
     given |= {f"best_{key}": value for key, value in result["settings"].items()}
@@ -126,9 +128,8 @@ def _log(client: MlflowClient, experiment: str, spec: StudySpec, folder: Path) -
     about = {NOTE_TAG: EXPERIMENT_NOTE.format(dataset=spec.dataset), VIEW_TAG: _view(spec)}
     for tag, value in about.items():
         client.set_experiment_tag(experiment, tag, value)
-    for path in sorted(folder.iterdir()):
-        if path.name in (SPEC, TRIALS, RESULT) or path.suffix in (".png", ".html"):
-            client.log_artifact(parent, str(path))
+    for name in (SPEC, TRIALS, RESULT):
+        client.log_artifact(parent, str(folder / name))
     if (folder / "plots").is_dir():
         client.log_artifacts(parent, str(folder / "plots"), "plots")
     client.set_terminated(parent, end_time=end)
@@ -136,7 +137,7 @@ def _log(client: MlflowClient, experiment: str, spec: StudySpec, folder: Path) -
         settings = json.loads(trial["settings"])
         nested = tags | {PARENT_TAG: parent, "state": trial["state"], "best": "yes" if trial["best"] else "no"}
         nested |= {"reason": trial["reason"]} if trial["reason"] else {}
-        figures = {n: v for n, v in trial.items() if n not in SCHEMA and n not in spec.space}
+        figures = figures_of(trial, spec)
         name = " ".join([f"trial {trial['trial']}:", *(f"{key}={_short(value)}" for key, value in settings.items())])
         run = _run(client, experiment, name[:250], nested, settings, figures, at)
         at += duration

@@ -25,7 +25,7 @@ from .nn.beam_step import Cache, Stepper, reorder, step
 from .nn.slate_denoiser import Condition
 from .nn.transformer import KeysValues, Transformer
 from .nn.units import CodeUnits
-from .semantic_ids.search import Candidates, item_beam, pick
+from .semantic_ids.search import Candidates, item_beam, pick_item
 from .semantic_ids.trie import TriePrior
 from .slate_decoder import Decoded, DecoderConfig, DecoderSampling, SlateDecoder, SlateNetwork
 
@@ -181,7 +181,7 @@ class HiGR(SlateDecoder):
         for slot in range(k):
             planned, own = step(planner, before + slots[slot], own)
             found = self._items(network.project(planned)[:, 0], generator, s.beam, used, prior)
-            score, place = _picked(found.places, found.scores, s, uniform[:, slot])
+            _, place, score = pick_item(found.places, found.scores, s, uniform[:, slot])
             used = torch.cat([used, place], dim=1)
             scores.append(score)
             repeats, invalid = repeats + found.repeats.cpu(), invalid + found.invalid.cpu()
@@ -205,19 +205,16 @@ class HiGR(SlateDecoder):
         candidates, found_scores = found.places.unflatten(0, (R, k)), found.scores.unflatten(0, (R, k))
         scores, repeats = [], torch.zeros(R)
         for m in range(k):
-            items, free = candidates[:, m], found_scores[:, m]
+            items = candidates[:, m]
             taken = (items[..., None] == used[:, None]).any(-1)
             repeats += taken[:, 0].cpu()
-            free = free.masked_fill(taken, -torch.inf)
-            free, order = free.sort(dim=1, descending=True, stable=True)
-            score, place = _picked(items.gather(1, order), free, s, uniform[:, m])
-            if score.isneginf().any():  # all of a slot's candidates are taken: search again without those
+            free = found_scores[:, m].masked_fill(taken, -torch.inf)
+            _, place, score = pick_item(items, free, s, uniform[:, m])
+            none_left = score.isneginf()
+            if none_left.any():  # all of a slot's candidates are taken: search again without those
                 again = self._items(plan[:, m], generator, s.beam, used, prior)
-                score2, place2 = _picked(again.places, again.scores, s, uniform[:, m])
-                place, score = (
-                    torch.where(score.isneginf(), place2, place),
-                    torch.where(score.isneginf(), score2, score),
-                )
+                _, place2, score2 = pick_item(again.places, again.scores, s, uniform[:, m])
+                place, score = torch.where(none_left, place2, place), torch.where(none_left, score2, score)
             used = torch.cat([used, place], dim=1)
             scores.append(score)
         invalid = found.invalid.unflatten(0, (R, k)).float().sum(1).cpu()
@@ -231,10 +228,3 @@ class HiGR(SlateDecoder):
         parameters = sum(p.numel() for p in self.network.parameters() if p.requires_grad)
         return {"parameters": parameters, "nfe": heavy + light, "heavy_steps": heavy, "light_steps": light,
                 "beam": self._asked(sampling).beam}  # fmt: skip
-
-
-def _picked(places: Tensor, scores: Tensor, s: Any, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Score and place [R, 1] of the candidate [R, W] that each row takes; place -1 where none is left."""
-    choice = pick(scores, s.temperature, s.top_p, uniform)[:, None]
-    score = scores.gather(1, choice)
-    return score, torch.where(score.isfinite(), places.gather(1, choice), -1)

@@ -26,7 +26,7 @@ from .nn.slate_denoiser import Condition
 from .nn.transformer import KeysValues, Transformer
 from .nn.units import CodeUnits
 from .semantic_ids.feasible import OPEN, code_mass, feasible
-from .semantic_ids.search import pick
+from .semantic_ids.search import pick_item
 from .semantic_ids.trie import DIGIT_STEP, TriePrior
 from .slate_decoder import Decoded, DecoderConfig, DecodingTask, SlateDecoder, SlateNetwork, SlateSampling
 
@@ -354,11 +354,9 @@ def _pick_slots(scores: Tensor, places: Tensor, slate: Tensor, s: Any, uniform: 
     for m in range(slate.shape[1]):
         taken = (places[:, m, :, None] == slate[:, None]).any(-1)
         free = scores[:, m].masked_fill(taken, -torch.inf)
-        choice = free.argmax(1) if s.temperature == 0 else pick(free, s.temperature, s.top_p, uniform[:, m])
-        score = free.gather(1, choice[:, None])[:, 0]
-        place = torch.where(score.isneginf(), EMPTY, places[:, m].gather(1, choice[:, None])[:, 0])
-        slate[:, m] = torch.where(waits[:, m], place, slate[:, m])
-        sure[:, m] = score
+        _, place, score = pick_item(places[:, m], free, s, uniform[:, m])
+        slate[:, m] = torch.where(waits[:, m], place[:, 0], slate[:, m])
+        sure[:, m] = score[:, 0]
         repeats += (taken[:, 0] & waits[:, m]).cpu()
     return slate, sure, repeats
 

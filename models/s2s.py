@@ -21,7 +21,7 @@ from .nn.beam_step import Cache, Stepper, joined, reorder, step
 from .nn.slate_denoiser import Condition
 from .nn.transformer import Transformer
 from .nn.units import CodeUnits, ContentUnits
-from .semantic_ids.search import item_beam, pick
+from .semantic_ids.search import item_beam, pick_item
 from .semantic_ids.trie import Beams, TriePrior, advance
 from .slate_decoder import Decoded, DecoderConfig, DecoderSampling, SlateDecoder, SlateNetwork
 
@@ -150,9 +150,7 @@ class S2S(SlateDecoder):
         for slot in range(k):
             steps.new_item(before, slot)
             found = item_beam(trie, lambda *a: steps.ask(trie, *a), R, s.beam, used, prior, spare=SPARE)
-            choice = pick(found.scores, s.temperature, s.top_p, uniform[:, slot])[:, None]
-            score, place = found.scores.gather(1, choice), found.places.gather(1, choice)
-            place = torch.where(score.isfinite(), place, -1)
+            choice, place, score = pick_item(found.places, found.scores, s, uniform[:, slot])
             used = torch.cat([used, place], dim=1)
             scores.append(score)
             repeats, invalid = repeats + found.repeats.cpu(), invalid + found.invalid.cpu()

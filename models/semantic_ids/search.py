@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,17 +86,34 @@ def _open_beams(trie: Trie, level: int, nodes: Tensor) -> Tensor | None:
     return None if n == nodes.shape[1] else open_.int().argsort(dim=1, descending=True, stable=True)[:, :n]
 
 
-def pick(scores: Tensor, temperature: float, top_p: float, uniform: Tensor) -> Tensor:
-    """Which of the candidates [R, W] (best first) each row takes [R].
+def pick_item(places: Tensor, scores: Tensor, s: Any, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The candidate that each row takes for its slot.
 
     Args:
-        scores: log-probabilities.
+        places: of the candidates [R, W].
+        scores: their log-probabilities [R, W], best first; -inf = not to be had, wherever it stands.
+        s: Sampling, with temperature and top_p.
+        uniform: see `pick`.
+
+    Returns:
+        Which one it is, its place (-1 where none is to be had) and its log-probability, all [R, 1].
+    """
+    choice = pick(scores, s.temperature, s.top_p, uniform)[:, None]
+    score = scores.gather(1, choice)
+    return choice, torch.where(score.isfinite(), places.gather(1, choice), -1), score
+
+
+def pick(scores: Tensor, temperature: float, top_p: float, uniform: Tensor) -> Tensor:
+    """Which of the candidates [R, W] each row takes [R].
+
+    Args:
+        scores: log-probabilities, best first but for those that are -inf: not to be had.
         temperature: 0 = the best; otherwise drawn from the candidates' probabilities to the power 1 / temperature.
         top_p: drawn from the smallest set of candidates that holds this share of their probability.
         uniform: in [0, 1), one number for each row [R].
     """
     if temperature == 0:
-        return torch.zeros(len(scores), dtype=torch.long, device=scores.device)
+        return scores.argmax(1)
     share = (scores.double() / temperature).softmax(-1).nan_to_num()
     share = torch.where(share.cumsum(-1) - share < top_p, share, 0)
     total = share.cumsum(-1)

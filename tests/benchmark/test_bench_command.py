@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psutil
 import pytest
 
 Command = Callable[..., Any]
@@ -210,9 +211,11 @@ def test_kill_and_the_same_command_again(
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert any(moment in line for line in process.stderr)  # reads up to that moment
-    process.kill()  # the worker ends by itself when its parent is gone
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
     process.wait()
-    for path in tmp_path.rglob("record.json"):
+    assert not psutil.wait_procs(workers, timeout=60)[1]  # they end by themselves when their parent is gone
+    for path in tmp_path.glob("tiny/*/*/record.json"):
         if not any(part.startswith(".tmp-") for part in path.parts):
             json.loads(path.read_text())  # whole
     again = slatebench(*BENCH, "--json", "--runs", str(tmp_path))

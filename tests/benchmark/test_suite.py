@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from slatebench.benchmark.cell import Cell, Plan
 from slatebench.benchmark.grid import expected_seconds, fit_key, longest_first, run_cells, take_shard
 from slatebench.benchmark.suite import bench_suite, parse_shard, read_suite, suite_cells, suite_names
-from slatebench.datasets.errors import DataError, UsageError
+from slatebench.benchmark.worker import Outcome, side_by_side
+from slatebench.datasets.errors import DataError, SlateBenchError, UsageError
 from slatebench.leaderboards.records import Run, list_runs
 from slatebench.leaderboards.schema import Record, RunSpec, Versions
 from slatebench.models.base import resolve
@@ -93,6 +94,45 @@ def test_our_own_error_in_a_thread_ends_the_grid() -> None:
     with pytest.raises(OSError, match="no space"):
         run_cells([plan(seed=seed) for seed in range(5)], [Idle()], run)  # type: ignore[list-item]
     assert begun == [0]
+
+
+class Busy:
+    """A worker that works until it is stopped."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+
+    def stop(self) -> None:
+        self.ended.set()
+
+
+def test_the_first_error_ends_the_work_of_all() -> None:
+    broken, busy, stopped = Busy(), Busy(), threading.Event()
+
+    def work(worker: Any) -> None:
+        if worker is broken:
+            raise OSError("no space left")
+        assert worker.ended.wait(60) and stopped.is_set()
+
+    with pytest.raises(OSError, match="no space"):
+        side_by_side([busy, broken], work, stopped)  # type: ignore[list-item]
+    assert busy.ended.is_set()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error", "says"),
+    [
+        (Outcome({"event": "failed", "kind": "DataError"}, "failed", "no such file"), DataError, "no such file"),
+        (Outcome({"event": "failed", "kind": "UsageError"}, "failed", "no such name"), UsageError, "no such name"),
+        (Outcome({"event": "failed", "kind": "OSError"}, "failed", "broken"), SlateBenchError, "bm25: broken"),
+        (Outcome(None, "timeout", "stopped after 1 s"), SlateBenchError, "bm25: stopped after 1 s"),
+    ],
+)
+def test_a_command_that_failed_is_its_error_here(outcome: Outcome, error: type, says: str) -> None:
+    with pytest.raises(SlateBenchError) as raised:
+        outcome.checked("bm25")
+    assert type(raised.value) is error and str(raised.value) == says
+    assert Outcome({"event": "planned"}).checked("bm25") == {"event": "planned"}
 
 
 @given(st.lists(st.sampled_from("abcdefg"), max_size=40), st.integers(1, 6))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -14,11 +15,14 @@ from typing import Any
 
 import polars as pl
 import pytest
+from filelock import Timeout
+from typer.testing import CliRunner
 
 from slatebench.benchmark.bench import bench
-from slatebench.benchmark.cell import Cell
+from slatebench.benchmark.cell import Cell, plan
 from slatebench.benchmark.cli import app
 from slatebench.benchmark.cli_sweep import _print
+from slatebench.benchmark.latency import latency_lock
 from slatebench.benchmark.sweep import _collect, _prepare, sweep
 from slatebench.benchmark.sweep_space import Range, as_json, distributions, parse_over, points, search_space
 from slatebench.benchmark.sweep_study import best_trials, counted, next_trial, open_study, settings_of
@@ -315,6 +319,28 @@ def test_config_fields_are_fitted_anew_and_fits_that_lag_behind_are_pruned(fits:
     assert pruned["ndcg_sim_at_10"].null_count() == pruned.height
 
 
+def test_trials_are_timed_while_nobody_else_on_this_machine_is(
+    plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bm25, held = model_class("bm25"), []
+    generate = bm25.generate
+
+    def watched(self: Any, requests: pl.DataFrame, *arguments: Any, **more: Any) -> Any:
+        lock = latency_lock(tmp_path)  # another instance is as good as another process
+        try:
+            lock.acquire(timeout=0)
+            lock.release()
+            held.append((requests.height, False))
+        except Timeout:
+            held.append((requests.height, True))
+        return generate(self, requests, *arguments, **more)
+
+    monkeypatch.setattr(bm25, "generate", watched)
+    searched(tmp_path, 1, over=TEMPERATURE)
+    assert {timed for requests, timed in held if requests == 1} == {True}
+    assert {timed for requests, timed in held if requests > 1} == {False}
+
+
 def test_freshness_as_an_objective_takes_four_samples(plugins: Path, tmp_path: Path) -> None:
     trials = searched(tmp_path, 3, over={"temperature": [0.0, 1.0, 2.0]}, objectives=["ndcg_sim_at_10", "freshness"],
                       sampler="grid")  # fmt: skip
@@ -326,15 +352,57 @@ def test_freshness_as_an_objective_takes_four_samples(plugins: Path, tmp_path: P
 def test_tuned_settings_go_into_a_bench(plugins: Path, tmp_path: Path) -> None:
     found = sweep("bm25", "tiny", over={"k1": [0.1, 3.0]}, fit=True, sampler="grid", budget="smoke", test=False,
                   mlflow=False, runs=tmp_path)  # fmt: skip
-    stored = tuned(tmp_path, "tiny", "bm25", "smoke", found.spec.fingerprint)
+    spec = plan(Cell(dataset="tiny", model="bm25", budget="smoke")).spec
+    stored = tuned(tmp_path, spec)
     assert (stored.settings, stored.value) == (found.settings, found.best[0]["ndcg_sim_at_10"])
     assert (stored.study, stored.trials) == (found.spec.hash, 2)
     done = bench("bm25", "tiny", budget="smoke", tuned=True, latency=False, mlflow=False, runs=tmp_path)
     assert done.runs[0].record.label == f"bm25 k1={found.settings['k1']}" and done.runs[0].record.fit_cached
     with pytest.raises(UsageError, match="no tuned settings of popularity on tiny"):
-        tuned(tmp_path, "tiny", "popularity", "smoke", found.spec.fingerprint)
+        tuned(tmp_path, spec.model_copy(update={"model": "popularity"}))
     with pytest.raises(UsageError, match="tuned on fingerprint"):
-        tuned(tmp_path, "tiny", "bm25", "smoke", "another")
+        tuned(tmp_path, spec.model_copy(update={"fingerprint": "another"}))
+
+
+UNUSUAL: dict[str, Any] = {"train_share": 0.5, "encoder": "hash", "item_vectors": "lsa"}
+OPTIONS = ["--train-share", "0.5", "--encoder", "hash", "--item-vectors", "lsa"]
+
+
+def test_a_sweep_on_less_data_or_other_vectors_tunes_for_benches_on_the_same(plugins: Path, tmp_path: Path) -> None:
+    shared: dict[str, Any] = UNUSUAL | {"budget": "smoke", "runs": tmp_path, "latency": False, "mlflow": False}
+    found = sweep("prompt2vec", "tiny", over={"prior_weight": [0.0, 1.0]}, sampler="grid", **shared)
+    run = found.run
+    assert run is not None and {name: getattr(run.spec, name) for name in UNUSUAL} == UNUSUAL
+    assert run.spec.sampling["prior_weight"] == found.settings["prior_weight"]
+    assert found.command.endswith(" ".join(["--budget", "smoke", *OPTIONS]))
+    assert bench("prompt2vec", "tiny", tuned=True, **shared).runs[0].folder == run.folder
+    for usual in ({"train_share": 1.0}, {"encoder": "minilm"}, {"item_vectors": None}):
+        with pytest.raises(UsageError, match="no tuned settings of prompt2vec on tiny"):
+            tuned(tmp_path, run.spec.model_copy(update=usual))
+
+
+def test_the_command_hands_them_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+
+    def stop(model: str, dataset: str, **options: Any) -> None:
+        asked.update(options)
+        raise UsageError("that was all")
+
+    monkeypatch.setattr(sys.modules[sweep.__module__], "sweep", stop)
+    CliRunner().invoke(app, ["sweep", "bm25", "-d", "tiny", *OPTIONS])
+    assert {name: asked[name] for name in UNUSUAL} == UNUSUAL
+
+
+def test_a_study_on_the_usual_data_and_vectors_keeps_the_hash_of_before_these_could_be_chosen(
+    plugins: Path, tmp_path: Path
+) -> None:
+    _, spec, _ = prepared(tmp_path, over=TEMPERATURE)
+    content = spec.model_dump()
+    older = {name: value for name, value in content.items() if name not in ("train_share", "item_vectors")}
+    digest = hashlib.sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()
+    assert StudySpec(**older) == spec and digest.startswith(spec.hash)
+    others = [StudySpec(**content | changed).hash for changed in ({"train_share": 0.5}, {"item_vectors": "lsa"})]
+    assert len({spec.hash, *others}) == 3
 
 
 def test_the_table_names_the_winner_and_how_to_run_it_again(whole: Any, capsys: pytest.CaptureFixture) -> None:
@@ -394,6 +462,7 @@ def test_search_spaces_of_the_models_hold_values_that_they_take(name: str) -> No
         (["bm25", "--over", "temperature=0:2", "--objective", "ndcg_sim"], "unknown objective 'ndcg_sim'"),
         (["bm25", "--over", "temperature=0:2", "--objective", "popularity"], "is no objective"),
         (["bm25", "--over", "temperature=0:2", "--sampler", "grid"], "needs values or a step"),
+        (["bm25", "--over", "temperature=0:2", "--sampler", "tpa"], "did you mean 'tpe'"),
         (["bm25", "--over", "temperature=0:2", "--set", "temperature=1"], "choose one"),
         (["ceiling:reference", "--over", "k=1:2"], "is no model"),
     ],

@@ -158,7 +158,7 @@ def test_nothing_that_breaks_the_page_is_logged(make_run: Make, folder: Path) ->
     (only,) = shown(folder)
     assert all(np.isfinite(value) for value in only.data.metrics.values())
     assert not [name for name in only.data.metrics if "@" in name or "[" in name]
-    assert "seconds/fit" not in only.data.metrics and only.data.metrics["seconds/score"] == 1.0
+    assert "wall_seconds/fit" not in only.data.metrics and only.data.metrics["wall_seconds/score"] == 1.0
     history = connect(folder).get_metric_history(only.info.run_id, "fit/loss")
     assert [(m.step, m.value) for m in history] == [(0, 1.0), (2, 0.5)]
 

@@ -22,6 +22,7 @@ from slatebench.leaderboards.records import (
     folder_in_the_making,
     list_runs,
     read_run,
+    run_folder,
     runs_folder,
     write_text,
 )
@@ -61,8 +62,8 @@ def test_seeds_of_one_system_share_the_system(make_spec: Make, make_run: Make) -
     assert make_spec(seed=1).system == make_spec(seed=2).system != make_spec(seed=1, k=5).system
 
 
-def test_presets_are_folders_of_their_own(make_spec: Make) -> None:
-    assert make_spec(model="higr:parallel+prior").folder_name == "higr--parallel+prior"
+def test_presets_are_folders_of_their_own(make_spec: Make, tmp_path: Path) -> None:
+    assert run_folder(tmp_path, make_spec(model="higr:parallel+prior")).parent.name == "higr--parallel+prior"
 
 
 def test_a_folder_in_the_making_vanishes_when_the_work_fails(tmp_path: Path) -> None:

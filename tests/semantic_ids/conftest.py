@@ -1,8 +1,45 @@
-"""Shared by the tests of semantic ids: no deadlines (other work shares the machine), one thread."""
+"""Shared by the tests of semantic ids: no deadlines (other work shares the machine), one thread, small models."""
 
+import pytest
 import torch
 from hypothesis import settings
+
+from slatebench.datasets.features import make_features
+from slatebench.datasets.schema import train_data
+from slatebench.models.base import resolve
+from slatebench.models.registry import model_class, parse_model
+from slatebench.models.testing import fixture_dataset
 
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLATEBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        dataset = fixture_dataset()
+        yield train_data(dataset, make_features(dataset, encoder="hash"))
+
+
+@pytest.fixture(scope="module")
+def models(data):
+    """Fitted for a step or two, then shaken: random weights everywhere, so that nothing hides behind a zero."""
+    made = {}
+
+    def get(address):
+        if address not in made:
+            name, presets = parse_model(address)
+            small = {"max_steps": 2, "layers": 2, "codes": 8} if name != "trie-prior" else {"codes": 8}
+            found = resolve(model_class(name), presets, "smoke", small)
+            model = model_class(name)(found.config, found.sampling)
+            model.fit(data, seed=1)
+            generator = torch.Generator().manual_seed(0)
+            with torch.no_grad():
+                for p in model.network.parameters() if name != "trie-prior" else ():
+                    p += 0.2 * torch.randn(p.shape, generator=generator)
+            made[address] = model
+        return made[address]
+
+    return get

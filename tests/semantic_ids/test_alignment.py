@@ -11,8 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slatebench.datasets.errors import UsageError
-from slatebench.datasets.features import make_features
-from slatebench.datasets.schema import train_data
 from slatebench.models import alignment, slate_decoder
 from slatebench.models.alignment import (
     CANDIDATES,
@@ -28,21 +26,16 @@ from slatebench.models.alignment import (
 from slatebench.models.base import resolve
 from slatebench.models.registry import model_class, parse_model
 from slatebench.models.slate_decoder import DecodingTask
-from slatebench.models.testing import fixture_dataset
 
 ROWS = torch.arange(24)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(data):
     """The fixture; every fourth prompt is the one before in another case, so that prompts have several slates."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLATEBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        dataset = fixture_dataset()
-        found = train_data(dataset, make_features(dataset, encoder="hash"))
-        prompts = found.slates["prompt"].to_list()
-        prompts[1::4] = [f" {prompt.upper()}" for prompt in prompts[::4]]
-        yield replace(found, slates=found.slates.with_columns(pl.Series("prompt", prompts)))
+    prompts = data.slates["prompt"].to_list()
+    prompts[1::4] = [f" {prompt.upper()}" for prompt in prompts[::4]]
+    return replace(data, slates=data.slates.with_columns(pl.Series("prompt", prompts)))
 
 
 def fitted(data, address):

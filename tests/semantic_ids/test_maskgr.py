@@ -7,40 +7,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slatebench.datasets.features import features_for_catalog, make_features
-from slatebench.datasets.schema import Catalog, train_data
+from slatebench.datasets.features import features_for_catalog
+from slatebench.datasets.schema import Catalog
 from slatebench.models import maskgr
 from slatebench.models.base import resolve
 from slatebench.models.maskgr import MaskedSlateNetwork, MaskGR, UnmaskingTask, draw_masks, weighted_loss
 from slatebench.models.nn.slate_denoiser import Condition
 from slatebench.models.semantic_ids.feasible import OPEN, code_mass, feasible
 from slatebench.models.slate_latents import prompt_condition, seed_condition
-from slatebench.models.testing import fixture_dataset
 
 K, D = 4, 3
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLATEBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        dataset = fixture_dataset()
-        yield train_data(dataset, make_features(dataset, encoder="hash"))
-
-
-@pytest.fixture(scope="module")
-def models(data):
-    """Fitted for two steps, then shaken: random weights everywhere, so that nothing hides behind a zero."""
-    made = {}
-    for name, presets in (("plain", []), ("prior", ["prior"])):
-        settings = resolve(MaskGR, presets, "smoke", {"max_steps": 2, "layers": 2, "codes": 8})
-        model = made[name] = MaskGR(settings.config, settings.sampling)
-        model.fit(data, seed=1)
-        generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for p in model.network.parameters():
-                p += 0.2 * torch.randn(p.shape, generator=generator)
-    return made
 
 
 def ask(model, requests, known):
@@ -103,10 +79,10 @@ def test_masks_are_whole_by_slot_or_by_code():
     assert not draw_masks(torch.zeros(50, 5, 3), c.model_copy(update={"whole_masks": 0.0}))[1].all((1, 2)).all()
 
 
-@pytest.mark.parametrize("name", ["plain", "prior"])
+@pytest.mark.parametrize("name", ["maskgr", "maskgr:prior"])
 @pytest.mark.parametrize("whole", [True, False])
 def test_the_loss_is_the_weighted_log_probability_of_masked_codes(models, data, name, whole, monkeypatch):
-    model, B = models[name], 5
+    model, B = models(name), 5
     quiet = {"seed_rate": 0.0, "prompt_dropout": 0.0, "fill": "none", "whole_masks": float(whole)}
     task = UnmaskingTask(model.network, model.config.model_copy(update=quiet), data, model.ids).eval()
     kept = {}
@@ -138,8 +114,8 @@ def test_the_loss_is_the_weighted_log_probability_of_masked_codes(models, data, 
 
 
 def test_catalogue_pairs_are_learnt_in_one_slot(models, data):
-    config = models["plain"].config.model_copy(update={"catalogue_pairs": 6})
-    assert torch.isfinite(UnmaskingTask(models["plain"].network, config, data, models["plain"].ids)(torch.arange(4)))
+    config = models("maskgr").config.model_copy(update={"catalogue_pairs": 6})
+    assert torch.isfinite(UnmaskingTask(models("maskgr").network, config, data, models("maskgr").ids)(torch.arange(4)))
 
 
 # --- what a slot can still become ----------------------------------------------------------------------------
@@ -182,9 +158,9 @@ def pick_by_hand(scores, seeds, kept=()):
     return [slate[m] for m in range(len(scores))]
 
 
-@pytest.mark.parametrize("name", ["plain", "prior"])
+@pytest.mark.parametrize("name", ["maskgr", "maskgr:prior"])
 def test_catalog_is_exhaustive_scoring(models, data, name):
-    model, requests = models[name], data.valid_requests.head(6)
+    model, requests = models(name), data.valid_requests.head(6)
     seeds = [[], [3], [3, 200], [], [999], [7]]
     requests = requests.with_columns(pl.Series("seed_items", seeds, dtype=pl.List(pl.Int64)))
     scores = item_scores(model, requests, masks_only(6))
@@ -193,7 +169,7 @@ def test_catalog_is_exhaustive_scoring(models, data, name):
 
 
 def test_raw_rates_of_catalog(models, data):
-    model, requests = models["plain"], data.valid_requests.head(5)
+    model, requests = models("maskgr"), data.valid_requests.head(5)
     logits, _ = ask(model, requests, masks_only(5))
     tuples = {tuple(row) for row in model.ids.codes.tolist()}
     invalid = [np.mean([tuple(slot) not in tuples for slot in row]) for row in logits.argmax(-1).tolist()]
@@ -204,9 +180,9 @@ def test_raw_rates_of_catalog(models, data):
     np.testing.assert_allclose(slates.diagnostics["raw_duplicate_rate"][:, 0], repeats)
 
 
-@pytest.mark.parametrize("name", ["plain", "prior"])
+@pytest.mark.parametrize("name", ["maskgr", "maskgr:prior"])
 def test_refinement_keeps_the_surest_slots(models, data, name):
-    model, requests, kept = models[name], data.valid_requests.head(3), [{}, {}, {}]
+    model, requests, kept = models(name), data.valid_requests.head(3), [{}, {}, {}]
     codes = torch.tensor(model.ids.codes)
     for turn in range(3):  # two refinements
         known = masks_only(3)
@@ -241,15 +217,15 @@ def reads(monkeypatch):
     {"decoder": "confidence", "passes": 6, "temperature": 1.0},
 ])  # fmt: skip
 def test_as_many_passes_as_asked_for(models, data, reads, values):
-    model = models["prior"]
+    model = models("maskgr:prior")
     generate(model, data.valid_requests.head(3), samples=2, **values)
     passes = values.get("passes", 1 + values.get("refinements", 0))
     assert len(reads) == passes == model.cost(K, model.Sampling(**values))["nfe"]
 
 
-@pytest.mark.parametrize("name", ["plain", "prior"])
+@pytest.mark.parametrize("name", ["maskgr", "maskgr:prior"])
 def test_confidence_fixes_one_code_a_slot_and_every_tuple_is_an_item(models, data, reads, name):
-    model, passes, codes = models[name], 6, torch.tensor(models[name].ids.codes)
+    model, passes, codes = models(name), 6, torch.tensor(models(name).ids.codes)
     slates = generate(model, data.valid_requests.head(8), decoder="confidence", passes=passes)
     assert (np.sort(slates.items)[..., 1:] > np.sort(slates.items)[..., :-1]).all() and slates.items.min() >= 0
     assert set(slates.diagnostics) == {"raw_duplicate_rate", "invalid_id_rate", "repair_rate"}
@@ -274,9 +250,9 @@ def test_confidence_fixes_one_code_a_slot_and_every_tuple_is_an_item(models, dat
         before = known
 
 
-@pytest.mark.parametrize("name", ["plain", "prior"])
+@pytest.mark.parametrize("name", ["maskgr", "maskgr:prior"])
 def test_confidence_of_one_slot_by_brute_force(models, data, name):
-    model, requests, codes = models[name], data.valid_requests.head(3), models[name].ids.codes
+    model, requests, codes = models(name), data.valid_requests.head(3), models(name).ids.codes
     found = generate(model, requests, k=1, decoder="confidence").items[:, 0, 0]
     for p in range(3):
         known, fits = [OPEN] * D, list(range(len(codes)))
@@ -314,7 +290,7 @@ def test_settling_by_hand():
 
 
 def test_confidence_fills_a_slate_of_the_whole_catalogue(models, data):
-    model, catalog = models["plain"], Catalog(data.catalog.items[::30])  # 8 items, hardly any two slots can go free
+    model, catalog = models("maskgr"), Catalog(data.catalog.items[::30])  # 8 items, hardly any two slots can go free
     other = model.with_catalog(catalog, features_for_catalog(data.features, catalog))
     slates = generate(other, data.valid_requests.head(4), k=8, decoder="confidence", passes=3)
     assert (np.sort(slates.items[:, 0]) == np.arange(8)).all()
@@ -323,15 +299,15 @@ def test_confidence_fills_a_slate_of_the_whole_catalogue(models, data):
 
 @pytest.mark.parametrize("decoder", ["catalog", "confidence"])
 def test_samples_are_fresh(models, data, decoder):
-    slates = generate(models["plain"], data.valid_requests.head(3), samples=4, decoder=decoder, temperature=1.0)
+    slates = generate(models("maskgr"), data.valid_requests.head(3), samples=4, decoder=decoder, temperature=1.0)
     assert all(len({tuple(s) for s in row}) > 1 for row in slates.items.tolist())
-    cold = generate(models["plain"], data.valid_requests.head(3), samples=2, decoder=decoder)
-    nearly = generate(models["plain"], data.valid_requests.head(3), samples=2, decoder=decoder, temperature=1e-5)
-    assert np.array_equal(cold.items, nearly.items) and not models["plain"].stochastic()
+    cold = generate(models("maskgr"), data.valid_requests.head(3), samples=2, decoder=decoder)
+    nearly = generate(models("maskgr"), data.valid_requests.head(3), samples=2, decoder=decoder, temperature=1e-5)
+    assert np.array_equal(cold.items, nearly.items) and not models("maskgr").stochastic()
 
 
 def test_temperature_draws_items_by_their_probability(models, data):
-    model, catalog, n = models["plain"], Catalog(data.catalog.items[::30]), 4000
+    model, catalog, n = models("maskgr"), Catalog(data.catalog.items[::30]), 4000
     other = model.with_catalog(catalog, features_for_catalog(data.features, catalog))
     request = data.valid_requests.head(1)
     drawn = generate(other, request, k=1, samples=n, temperature=2.0).items[0, :, 0]

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from slatebench.datasets.errors import SlateBenchError, UsageError
-from slatebench.datasets.features import features_for_catalog, make_features
-from slatebench.datasets.schema import Catalog, train_data
+from slatebench.datasets.features import features_for_catalog
+from slatebench.datasets.schema import Catalog
 from slatebench.models import higr, maskgr, s2s
 from slatebench.models.base import resolve
 from slatebench.models.catalogue_pairs import CataloguePairs
@@ -16,44 +16,13 @@ from slatebench.models.nn.slate_denoiser import Condition
 from slatebench.models.nn.units import CodeUnits
 from slatebench.models.parameters import count_parameters
 from slatebench.models.registry import model_class, parse_model
-from slatebench.models.semantic_ids.search import pick
+from slatebench.models.semantic_ids.search import pick, pick_item
 from slatebench.models.semantic_ids.trie import TriePrior
-from slatebench.models.slate_decoder import DecodingTask
+from slatebench.models.slate_decoder import DecodingTask, SlateSampling
 from slatebench.models.slate_latents import prompt_condition, seed_condition
-from slatebench.models.testing import fixture_dataset
 
 FLAT, ALL = ["s2s:sids", "s2s:sids+prior", "s2s"], ["s2s:sids", "s2s:sids+prior", "s2s", "higr", "higr:prior"]
 K = 3
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLATEBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        dataset = fixture_dataset()
-        yield train_data(dataset, make_features(dataset, encoder="hash"))
-
-
-@pytest.fixture(scope="module")
-def models(data):
-    """Fitted for a step or two, then shaken: random weights everywhere, so that nothing hides behind a zero."""
-    made = {}
-
-    def get(address):
-        if address not in made:
-            name, presets = parse_model(address)
-            small = {"max_steps": 2, "layers": 2, "codes": 8} if name != "trie-prior" else {"codes": 8}
-            settings = resolve(model_class(name), presets, "smoke", small)
-            model = model_class(name)(settings.config, settings.sampling)
-            model.fit(data, seed=1)
-            generator = torch.Generator().manual_seed(0)
-            with torch.no_grad():
-                for p in model.network.parameters() if name != "trie-prior" else ():
-                    p += 0.2 * torch.randn(p.shape, generator=generator)
-            made[address] = model
-        return made[address]
-
-    return get
 
 
 def generate(model, requests, k=K, samples=1, **values):
@@ -261,6 +230,18 @@ def test_pick_draws_by_probability():
     share = torch.bincount(pick(scores, 0.5, 1.0, uniform), minlength=3) / 10_000
     torch.testing.assert_close(share, torch.tensor([25.0, 9.0, 4.0]) / 38, atol=1e-3, rtol=0)
     assert pick(torch.full((2, 3), -torch.inf), 1.0, 1.0, torch.rand(2)).max() <= 2
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_an_item_that_is_not_to_be_had_is_never_picked(temperature):
+    gone = -torch.inf
+    scores = torch.tensor([[gone, -0.5, gone], [-0.5, gone, -9.0], [gone, gone, gone]])
+    places, sampling = torch.arange(9).view(3, 3), SlateSampling(temperature=temperature)
+    for uniform in (0.0, 0.5, 0.9999):
+        choice, place, score = pick_item(places, scores, sampling, torch.full((3,), uniform))
+        last = 2 if temperature and uniform > 0.999 else 0  # e^-8.5 is the share of the worse of two
+        assert choice[:2, 0].tolist() == [1, last] and place[:, 0].tolist() == [1, 3 + last, -1]
+        assert score[:, 0].tolist() == [scores[0, 1], scores[1, last], gone]
 
 
 @pytest.mark.parametrize(("size", "budget"), [([], "standard"), (["large"], "standard"), ([], "paper")])
