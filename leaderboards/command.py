@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
 
@@ -28,5 +29,5 @@ def bench_command(runs: Sequence[Run]) -> str:
     options |= {name: value for name, (value, default) in usual.items() if value not in (default, None)}
     words = ["slatebench", "bench", spec.model, *(str(word) for pair in options.items() for word in pair)]
     for name, value in record.overrides.items():
-        words += ["--set", f"{name}={value}"]
+        words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join(words)

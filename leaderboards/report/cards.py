@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...datasets.schema import SlateDataset
 from ..board import Board, System
+from ..command import bench_command
 from ..records import Run
 from ..tables import short_count
 
@@ -51,22 +50,8 @@ def _model_card(system: System) -> ModelCard:
     return ModelCard(
         system.label, system.kind, str(card.get("title", "")), str(card.get("summary", "")), str(card.get("paper", "")),
         [str(line) for line in card.get("departures", [])], settings, [fact for fact in facts if fact[1]],
-        _command(system),
+        bench_command(system.runs),
     )  # fmt: skip
-
-
-def _command(system: System) -> str:
-    """The command that runs the system again."""
-    run = system.runs[0]
-    spec = run.spec
-    words = ["slatebench", "bench", spec.model, "--dataset", spec.dataset, "--budget", spec.budget]
-    words += ["--seeds", ",".join(map(str, system.seeds))]
-    for name, value in run.record.overrides.items():
-        words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    words += ["--part", spec.part] if spec.part != "test" else []
-    words += ["--split-seed", str(spec.split_seed)] if spec.split_seed else []
-    words += ["--encoder", spec.encoder] if spec.encoder not in ("minilm", "word2vec") else []
-    return shlex.join(words)
 
 
 def plain(value: Any) -> str:
