@@ -283,41 +283,48 @@ def ui(
 ) -> None:
     """Open the MLflow page over the records (Ctrl-C ends it)."""
     import os
+    import socket
     import subprocess
 
-    from ..leaderboards.mlflow_view import connect, page, tracking_uri
-    from ..leaderboards.records import runs_folder
+    from ..leaderboards.mlflow_view import connect, log_runs, page, tracking_uri
+    from ..leaderboards.records import list_runs, runs_folder
+    from ..leaderboards.sweeps import list_studies
+    from ..leaderboards.sweeps_mlflow import rebuild_sweeps
 
     folder = runs_folder(runs).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
     uri = tracking_uri(folder)
-    experiments = [e for e in connect(folder).search_experiments() if e.name != "Default"]
+    found = list_runs(folder)[0]
+    if not found and not list_studies(folder)[0] and not uri.startswith("http"):
+        raise UsageError(f"{folder}: no runs yet, nothing to show: slatebench bench bm25 --dataset bundle")
+    if not uri.startswith("http"):
+        with socket.socket() as probe:
+            probe.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # as the server does: one that ended holds nothing
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise UsageError(
+                    f"port {port}: {error.strerror}; choose another: slatebench ui --port {port + 1}"
+                ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    client = connect(folder)
+    experiments = [e for e in client.search_experiments() if e.name != "Default"]
+    if found and not experiments:
+        print(f"MLflow at {uri} is empty: logging {len(found)} records", flush=True)
+        log_runs(found, folder)
+        rebuild_sweeps(folder)
+        experiments = [e for e in client.search_experiments() if e.name != "Default"]
     for experiment in experiments:
         server = uri.rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{port}"
         print(f"{experiment.name}: {server}/{page(experiment.experiment_id)}", flush=True)
         print(f"{' ' * len(experiment.name)}  {server}/{page(experiment.experiment_id, 'CHART')}", flush=True)
-    if not experiments:
-        print("no runs yet: slatebench bench bm25 --dataset bundle", flush=True)
     if uri.startswith("http"):
-        print(f"the server is {uri}")
+        print(f"the server is {uri}" if experiments else f"{uri}: no runs yet: slatebench bench bm25 --dataset bundle")
         return
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        uri,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-        "--artifacts-destination",
-        str(folder / "mlartifacts"),
-    ]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port",
+               str(port), "--workers", "1", "--artifacts-destination", str(folder / "mlartifacts")]  # fmt: skip
     raise typer.Exit(subprocess.call(command, env=environment, cwd=folder))
 
 

@@ -9,7 +9,6 @@ Hence the absolute imports: the copy stands outside the package. The suite itsel
 from __future__ import annotations
 
 import hashlib
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,6 @@ from slatebench.benchmark.cell import seeded
 from slatebench.datasets.errors import SlateBenchError
 from slatebench.datasets.schema import EMPTY, make_requests
 from slatebench.models.registry import model_class
-
-warnings.filterwarnings("ignore", message=".*type hints.*predict", category=UserWarning)  # the signature is given
 
 
 def sha256_of(folder: Path) -> dict[str, str]:
@@ -58,7 +55,8 @@ class Recommender(PythonModel):
         self.model = model_class(context.model_config["model"]).load(folder)
         self.k = int(context.model_config["k"])
 
-    def predict(self, context, model_input, params=None):  # no types: MLflow would take them for the signature
+    # of a table MLflow takes no signature (it would of other types), and asks for no types with a warning
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """One row per prompt and sample: prompt, sample, ids, titles (best first).
 
         Args:

@@ -26,37 +26,43 @@ COSTS = {  # what stands beside the board's metrics -> its words
     "memory_mib": "peak resident memory while timed",
 }
 SECTIONS = {  # MLflow makes a section of charts of what stands before the slash
-    "more": "all other metrics",
-    "interval": "95 % intervals of the board's metrics (a system's: over seeds and groups of requests)",
-    "over_samples": "a metric after each further sample of the same request (the step is the number of samples)",
-    "fit": "training curves",
-    "health": "semantic-id health",
-    "latency": "all latency figures",
-    "cost": "costs that a model adds",
-    "seconds": "seconds of each phase",
+    # Its compare page sorts all names in one list: these come after the board's metrics and the costs, not among them.
+    "uncertainty": "95 % intervals of the board's metrics (a system's: over seeds and groups of requests)",
+    "various": "all other metrics",
+    "vitals": "semantic-id health",
+    "wall_latency": "all latency figures",
+    "wall_seconds": "seconds of each phase",
+    "with_samples": "a metric after each further sample of the same request (the step is the number of samples)",
+    "work": "costs that a model adds",
+    "fit": "training curves (of single seeds)",
 }
+MACHINERY = {"device", "devices", "strategy", "precision", "compile"}  # where a fit ran: no setting to compare
 _OVER_SAMPLES = re.compile(r"(.+)_m(\d+)")
 
 Value = tuple[str, float, int]  # name, value, step
 
 
 def quality(summary: Mapping[str, Summary], cutoffs: Sequence[int]) -> Iterator[Value]:
-    """A summary's figures: the board's metrics by their own names, the rest in sections.
+    """A summary's figures: the board's metrics first and by their own names, the rest in sections.
 
     >>> one = Summary(mean=.2, low=.1, high=.3, n=9, sd_over_seeds=None)
-    >>> [name for name, *_ in quality({"ndcg_at_10": one, "ndcg_at_5": one, "freshness_m3": one}, [10])]
-    ['ndcg_at_10', 'interval/ndcg_at_10_low', 'interval/ndcg_at_10_high', 'more/ndcg_at_5', 'over_samples/freshness']
+    >>> [name for name, *_ in quality({"ndcg_at_5": one, "freshness_m3": one, "ndcg_at_10": one}, [10])][:2]
+    ['ndcg_at_10', 'uncertainty/ndcg_at_10_low']
+    >>> [name for name, *_ in quality({"ndcg_at_5": one, "freshness_m3": one}, [10])]
+    ['various/ndcg_at_5', 'with_samples/freshness']
     """
     board = _board(cutoffs)
-    for name, value in summary.items():
+    first = [name for name in board if name in summary]  # MLflow's compare page plots what was logged first
+    for name in (*first, *(name for name in summary if name not in board)):
+        value = summary[name]
         if over := _OVER_SAMPLES.fullmatch(name):
-            yield from _finite(f"over_samples/{over[1]}", value["mean"], int(over[2]))
+            yield from _finite(f"with_samples/{over[1]}", value["mean"], int(over[2]))
         elif name in board:
             yield from _finite(name, value["mean"])
-            yield from _finite(f"interval/{name}_low", value["low"])
-            yield from _finite(f"interval/{name}_high", value["high"])
+            yield from _finite(f"uncertainty/{name}_low", value["low"])
+            yield from _finite(f"uncertainty/{name}_high", value["high"])
         else:
-            yield from _finite(f"more/{name}", value["mean"])
+            yield from _finite(f"various/{name}", value["mean"])
 
 
 def _board(cutoffs: Sequence[int]) -> list[str]:
@@ -73,7 +79,8 @@ def costs(record: Record) -> Iterator[Value]:
     yield from _finite("parameters", cost.get("parameters"))
     yield from _finite("network_evaluations", cost.get("nfe"))
     yield from _finite("memory_mib", latency.get("peak_rss_mib"))
-    sections = {"latency": latency, "cost": cost, "seconds": record.timings, "health": record.fit.get("health", {})}
+    sections = {"wall_latency": latency, "work": cost, "wall_seconds": record.timings,
+                "vitals": record.fit.get("health", {})}  # fmt: skip
     for section, values in sections.items():
         for name, value in values.items():
             if name not in ("parameters", "nfe"):
@@ -111,6 +118,9 @@ def system_name(run: Run, old: bool = False) -> str:
     apart += [spec.part] if spec.part != "test" else []
     apart += [f"split {spec.split_seed}"] if spec.split_seed else []
     apart += [f"{spec.train_share:.3g} of train"] if spec.train_share < 1 else []
+    # a floor's or ceiling's label leaves out the vectors that it does not see, but its scores are of another board
+    vectors = f"item_vectors={spec.item_vectors}"
+    apart += [vectors] if spec.item_vectors and vectors not in run.record.label else []
     apart += ["older version"] if old else []
     return run.record.label + (f" ({', '.join(apart)})" if apart else "")
 
@@ -151,13 +161,15 @@ def board_view(cutoffs: Sequence[int]) -> str:
 
     Systems only (a nested run has no tag `seeds`), the best first; sections of charts in the order of their interest.
     """
+    tags = ["tags.`seeds`", "tags.`kind`"]
     shown = [f"metrics.`{name}`" for name in (*_board(cutoffs), *COSTS)]
-    folded = ("interval", "more", "latency", "cost", "seconds")
-    order = ("Model metrics", "over_samples", "fit", "health", *folded)
+    folded = ("uncertainty", "various", "wall_latency", "work", "wall_seconds")
+    order = ("Model metrics", "with_samples", "fit", "vitals", *folded)
     sections = [{"uuid": name, "name": name, "display": name not in folded, "isReordered": True, "deleted": False,
                  "isGenerated": True} for name in order]  # fmt: skip
     return json.dumps({
-        "selectedColumns": ["tags.`seeds`", "tags.`kind`", *shown],
+        "selectedColumns": [*tags, *shown],
+        "columnOrder": [*shown, *tags],  # else by the alphabet, with the headline out of sight
         "searchFilter": "tags.seeds LIKE '%'",
         "orderByKey": f"metrics.`{headline(cutoffs)}`",
         "orderByAsc": False,

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from ..metrics.base import read_scores
 from ..metrics.evaluate import Summary, summarise
 from .board import per_run
 from .mlflow_text import (
+    MACHINERY,
     Value,
     board_view,
     costs,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
 ARTIFACTS = ("spec.json", "record.json", "slates.parquet", "scores.parquet", "log.txt")
-VIEW_VERSION = "2"  # another one logs everything again
+VIEW_VERSION = "3"  # another one logs everything again
 HASH_TAG, SYSTEM_TAG, CONTENT_TAG = "slatebench.hash", "slatebench.system", "slatebench.record"
 VIEW_NAME = "board"  # the page that `ui` opens
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW_NAME}"
@@ -61,7 +62,8 @@ def tracking_uri(runs: Path) -> str:
 
 def page(experiment: str, mode: str = "TABLE") -> str:
     """Address of a dataset's page below that of the server: its systems as a table, or (CHART) as charts."""
-    return f"#/experiments/{experiment}/runs?viewStateShareKey={VIEW_NAME}&compareRunsMode={mode}"
+    view = f"viewStateShareKey={VIEW_NAME}&compareRunsMode={mode}"
+    return f"#/experiments/{experiment}/runs?workflowType=machine_learning&{view}"
 
 
 def connect(runs: Path) -> MlflowClient:
@@ -122,6 +124,8 @@ def log_runs(runs: Sequence[Run], folder: Path) -> int:
 def rebuild(runs: Sequence[Run], folder: Path) -> int:
     """Make the view of these records again from nothing: all runs of ours that MLflow shows are deleted first.
 
+    Those of sweeps are `sweeps_mlflow.rebuild_sweeps`'s.
+
     Returns:
         How many records were logged.
     """
@@ -129,7 +133,7 @@ def rebuild(runs: Sequence[Run], folder: Path) -> int:
     with named_errors(client.tracking_uri), view_lock(folder):
         for experiment in client.search_experiments():
             for shown in _shown(client, experiment.experiment_id).values():
-                _delete(client, shown, folder)
+                delete_runs(client, shown, folder)
     return _show(runs, client, folder)
 
 
@@ -139,7 +143,7 @@ def _show(runs: Sequence[Run], client: MlflowClient, folder: Path) -> int:
         for dataset in sorted({run.spec.dataset for run in runs}):
             experiment = open_experiment(client, dataset, folder)
             shown = _shown(client, experiment)
-            _delete(client, shown.pop("", []), folder)  # of an earlier make
+            delete_runs(client, shown.pop("", []), folder)  # of an earlier make
             of_dataset = [run for run in runs if run.spec.dataset == dataset]
             cutoffs = of_dataset[0].spec.cutoffs
             about = {NOTE_TAG: experiment_note(dataset, cutoffs), VIEW_TAG: board_view(cutoffs)}
@@ -150,7 +154,7 @@ def _show(runs: Sequence[Run], client: MlflowClient, folder: Path) -> int:
                 content = _digest(name, members)
                 if [run.data.tags[CONTENT_TAG] for run in before if CONTENT_TAG in run.data.tags] == [content]:
                     continue
-                _delete(client, before, folder)
+                delete_runs(client, before, folder)
                 _log_system(client, experiment, name, members, content)
                 logged += len(members)
     return logged
@@ -232,7 +236,7 @@ def _shown(client: MlflowClient, experiment: str) -> dict[str, list[MlflowRun]]:
             return shown
 
 
-def _delete(client: MlflowClient, runs: Sequence[MlflowRun], folder: Path) -> None:
+def delete_runs(client: MlflowClient, runs: Iterable[MlflowRun], folder: Path) -> None:
     """Delete runs, and their artifacts where those lie in the runs folder: the records hold them all."""
     from urllib.parse import urlparse
     from urllib.request import url2pathname
@@ -262,7 +266,7 @@ def _log_system(client: MlflowClient, experiment: str, name: str, runs: Sequence
     ended = [_times(run) for run in runs]
     began = min(start for start, _ in ended)
     took = sum(end - start for start, end in ended)
-    parent = _run(client, experiment, name, tags, _parameters(runs[0]), values, began, dataset)
+    parent = _run(client, experiment, name, tags, _parameters(runs[0], name), values, began, dataset)
     for run, (start, end) in zip(runs, ended, strict=True):
         record = run.record
         tags = _tags(run) | {HASH_TAG: run.spec.hash, "seed": str(run.spec.seed), "state": record.state,
@@ -270,7 +274,7 @@ def _log_system(client: MlflowClient, experiment: str, name: str, runs: Sequence
         tags |= {"reason": record.reason} if record.reason else {}
         figures = {name: value.model_dump() for name, value in record.metrics.items()}
         values = [*quality(figures, run.spec.cutoffs), *costs(record), *curves(record)]  # type: ignore[arg-type]
-        parameters = _parameters(run) | {"seed": run.spec.seed}
+        parameters = _parameters(run, name) | {"seed": run.spec.seed}
         made = _run(client, experiment, f"{name} seed {run.spec.seed}", tags, parameters, values, start, dataset)
         for artifact in ARTIFACTS:
             if (run.folder / artifact).exists():
@@ -334,10 +338,13 @@ def _times(run: Run) -> tuple[int, int]:
     return int(1000 * max(0.0, end - sum(run.record.timings.values()))), int(1000 * end)
 
 
-def _parameters(run: Run) -> dict[str, Any]:
+def _parameters(run: Run, name: str) -> dict[str, Any]:
     spec = run.spec
-    given = {"k": spec.k, "samples": spec.samples, "encoder": spec.encoder, "item_vectors": spec.item_vectors}
-    return given | spec.config | spec.sampling
+    # "System" sorts first: the plots of MLflow's compare page start with the systems' names as their axis
+    given = {"System": name, "k": spec.k, "samples": spec.samples, "encoder": spec.encoder,
+             "item_vectors": spec.item_vectors}  # fmt: skip
+    settings = {name: value for name, value in (spec.config | spec.sampling).items() if name not in MACHINERY}
+    return {name: value for name, value in (given | settings).items() if value is not None}
 
 
 def _tags(run: Run) -> dict[str, str]:
@@ -349,7 +356,7 @@ def _tags(run: Run) -> dict[str, str]:
         "fingerprint": spec.fingerprint,
         "budget": spec.budget,
         "part": spec.part,
-        "code": record.commit or "unknown",
+        "mlflow.source.git.commit": record.commit or "unknown",
         "mlflow.source.name": "slatebench bench",
         SYSTEM_TAG: spec.system,
     }

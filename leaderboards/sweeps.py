@@ -94,6 +94,17 @@ def read_study(folder: Path) -> StudySpec:
         raise SlateBenchError(f"{folder / SPEC}: damaged ({line}); delete the folder and sweep again") from error
 
 
+def list_studies(runs: Path) -> tuple[list[tuple[StudySpec, Path]], list[str]]:
+    """All finished sweeps with their folders, the oldest first, and a line for each that is not readable."""
+    found, problems = [], []
+    for path in sorted(sweeps_folder(runs).glob(f"*/*/*/{RESULT}"), key=lambda path: (path.stat().st_mtime, path)):
+        try:
+            found.append((read_study(path.parent), path.parent))
+        except SlateBenchError as error:
+            problems.append(str(error))
+    return found, problems
+
+
 def read_sweeps(runs: Path | str, dataset: str | None = None) -> pl.DataFrame:
     """All trials of all sweeps (on one dataset), one row each; unreadable files are left out.
 

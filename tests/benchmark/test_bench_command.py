@@ -105,7 +105,7 @@ def test_mlflow_shows_what_the_records_say(first: Any, runs: Path) -> None:
     run = shown[Path(row["path"]).name]
     assert run.data.metrics["ndcg_sim_at_10"] == row["metrics"]["ndcg_sim_at_10"]["mean"]
     assert run.data.params["k1"] == "1.5"
-    assert {"model", "seed", "fingerprint", "code"} <= set(run.data.tags)
+    assert {"model", "seed", "fingerprint", "mlflow.source.git.commit"} <= set(run.data.tags)
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert {"spec.json", "record.json", "slates.parquet", "scores.parquet"} <= names
     local = client.download_artifacts(run.info.run_id, "record.json")

@@ -218,6 +218,21 @@ def test_make_test_and_lint_call_what_they_say(ready: str) -> None:
         assert shown.returncode == 0 and words in shown.stdout
 
 
+def test_ui_without_runs_is_one_clear_line(slatebench: Command, tmp_path: Path) -> None:
+    done = slatebench("ui", "--runs", str(tmp_path / "new"))
+    assert done.code == 2 and "no runs yet, nothing to show: slatebench bench" in done.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_ui_on_a_port_that_is_taken_names_another(slatebench: Command, runs: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = slatebench("ui", "--runs", str(runs), "--port", str(port))
+    assert done.code == 2 and f"slatebench ui --port {port + 1}" in done.err and "Traceback" not in done.err
+
+
 def test_make_ui_opens_the_page(plugins: Path, ready: str, runs: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -29,6 +29,7 @@ from slatebench.benchmark.sweep_study import best_trials, counted, next_trial, o
 from slatebench.benchmark.sweep_worker import run_trials, study_spec
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.leaderboards.sweeps import StudySpec, read_sweeps, tuned
+from slatebench.leaderboards.sweeps_mlflow import rebuild_sweeps
 from slatebench.models.registry import model_class, model_names
 
 TEMPERATURE = {"temperature": Range(0.0, 2.0, 0.1)}
@@ -244,6 +245,62 @@ def test_mlflow_shows_every_trial_below_the_sweep(whole: Any) -> None:
     assert best.data.metrics["ndcg_sim_at_10"] == found.best[0]["ndcg_sim_at_10"]
     assert parent.data.params["sampler_name"] == "grid" and parent.data.params["seed"] == "0"
     assert "pareto-front.png" in {Path(file.path).name for file in client.list_artifacts(parent.info.run_id, "plots")}
+
+
+def test_rebuild_makes_the_sweeps_again_from_nothing(
+    whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from mlflow import MlflowClient
+
+    found, runs = whole
+
+    def view(uri: str) -> dict[str, Any]:
+        client = MlflowClient(tracking_uri=uri)
+        shown = {}
+        for experiment in client.search_experiments():
+            runs = client.search_runs([experiment.experiment_id])
+            names = {run.info.run_id: run.info.run_name for run in runs}
+            for run in runs:
+                files = [file.path for path in (None, "plots") for file in client.list_artifacts(run.info.run_id, path)]
+                tags = {key: value for key, value in run.data.tags.items() if key != "mlflow.parentRunId"}
+                times = (run.info.start_time, run.info.end_time, run.info.status)
+                below = names.get(run.data.tags.get("mlflow.parentRunId"))
+                shown[experiment.name, run.info.run_name, run.data.tags.get("slatebench.hash")] = (
+                    run.data.params, run.data.metrics, tags, files, times, below)  # fmt: skip
+        return shown
+
+    before = view(f"sqlite:///{runs / 'mlflow.db'}")
+    assert len([key for key in before if key[0] == "tiny-sweeps"]) == 6 and "tiny" in {key[0] for key in before}
+    broken = found.folder.parent / "broken"
+    broken.mkdir()
+    (broken / "result.json").write_text("{}")
+    fresh = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", fresh)
+    try:
+        for _ in range(2):  # what is shown already is no hindrance
+            app(["leaderboard", "rebuild", "--runs", str(runs)], standalone_mode=False)
+    finally:
+        (broken / "result.json").unlink()
+        broken.rmdir()
+    out = capsys.readouterr().out
+    assert out.count(f"and 1 sweeps logged to {fresh}") == 2 and out.count(f"left out: {broken}: no sweep.json") == 2
+    assert view(fresh) == before
+    trial = found.trials.row(0, named=True)
+    nested = next(value for key, value in before.items() if key[1] == f"trial 0: shift={trial['shift']}")
+    assert nested[5] == f"sweep levels {found.spec.hash[:6]}" and nested[4][1] - nested[4][0] == int(
+        1000 * trial["seconds"]
+    )
+
+
+def test_a_sweep_with_a_damaged_file_is_left_out_with_a_line(whole: Any, tmp_path: Path) -> None:
+    import shutil
+
+    found, runs = whole
+    copy = tmp_path / found.folder.relative_to(runs)
+    shutil.copytree(found.folder, copy)
+    (copy / "trials.parquet").write_text("no table")
+    logged, (problem,) = rebuild_sweeps(tmp_path)
+    assert logged == 0 and str(copy) in problem and "then slatebench sweep levels" in problem and "\n" not in problem
 
 
 def test_config_fields_are_fitted_anew_and_fits_that_lag_behind_are_pruned(fits: Path, tmp_path: Path) -> None:

@@ -83,9 +83,9 @@ def test_a_system_stands_over_its_seeds_with_an_interval_over_groups(make_run: M
     value = summarise([read_scores(run.scores, {}) for run in made], [f"r{i}" for i in range(4)])["ndcg_sim_at_10"]
     metrics = system.data.metrics
     assert metrics["ndcg_sim_at_10"] == pytest.approx(0.45) == value["mean"]
-    assert metrics["interval/ndcg_sim_at_10_low"] == value["low"] < 0.45 < metrics["interval/ndcg_sim_at_10_high"]
-    assert metrics["parameters"] == 7.0 and metrics["more/mrr_at_5"] == 0.5
-    history = connect(folder).get_metric_history(system.info.run_id, "over_samples/freshness")
+    assert metrics["uncertainty/ndcg_sim_at_10_low"] == value["low"] < 0.45 < metrics["uncertainty/ndcg_sim_at_10_high"]
+    assert metrics["parameters"] == 7.0 and metrics["various/mrr_at_5"] == 0.5
+    history = connect(folder).get_metric_history(system.info.run_id, "with_samples/freshness")
     assert [(m.step, m.value) for m in history] == [(2, 0.5), (3, 0.25)]
     note = system.data.tags["mlflow.note.content"]
     assert (
@@ -118,6 +118,30 @@ def test_the_pages_open_with_the_board(make_run: Make, folder: Path) -> None:
     assert {run.data.tags["kind"] for run in found} == {"system", "ceiling"}
 
 
+def test_the_table_and_the_compare_page_lead_with_the_headline(make_run: Make, folder: Path) -> None:
+    one = np.full(3, 0.5)
+    make_run({"mrr_at_5": one, "coverage": one, "ndcg_sim_at_10": one}, config={"device": "cpu", "steps": 5, "x": None},
+             record={"fit": {"health": {"dead_codes": 1.0}}, "cost": {"beam": 2.0}, "timings": {"fit": 1.0},
+                     "latency": {"p50_ms": 1.0}})  # fmt: skip
+    log_runs([make_run(seed=1, item_vectors="lsa")], folder)
+    client = connect(folder)
+    experiment = client.get_experiment_by_name("toy")
+    assert experiment is not None
+    view = json.loads(experiment.tags["mlflow.sharedViewState.board"])
+    assert view["columnOrder"][0] == view["orderByKey"] == "metrics.`ndcg_sim_at_10`"
+    assert set(view["columnOrder"]) == set(view["selectedColumns"])
+    named = {run.info.run_name: run for run in systems(folder)}
+    assert set(named) == {"dense (smoke)", "dense (smoke, item_vectors=lsa)"}
+    data = named["dense (smoke)"].data
+    assert next(iter(data.metrics)) == "ndcg_sim_at_10"  # what the plots of the compare page start with
+    assert min(data.params) == "System" and data.params["System"] == "dense (smoke)"
+    assert "steps" in data.params and not {"device", "x", "item_vectors"} & set(data.params)
+    names = sorted(data.metrics)  # the compare page's order: no section stands among the board's metrics and costs
+    assert [name for name in names if "/" not in name] == names[: sum("/" not in name for name in names)]
+    assert {name.split("/")[0] for name in names if "/" in name} == {"various", "vitals", "wall_latency",
+                                                                     "wall_seconds", "work"}  # fmt: skip
+
+
 def test_a_newer_version_of_a_system_marks_the_old_one(make_run: Make, folder: Path) -> None:
     old = make_run(record={"created": "2026-01-01T00:00:00+00:00"})
     log_runs([old], folder)
@@ -134,7 +158,7 @@ def test_nothing_that_breaks_the_page_is_logged(make_run: Make, folder: Path) ->
     (only,) = shown(folder)
     assert all(np.isfinite(value) for value in only.data.metrics.values())
     assert not [name for name in only.data.metrics if "@" in name or "[" in name]
-    assert "seconds/fit" not in only.data.metrics and only.data.metrics["seconds/score"] == 1.0
+    assert "wall_seconds/fit" not in only.data.metrics and only.data.metrics["wall_seconds/score"] == 1.0
     history = connect(folder).get_metric_history(only.info.run_id, "fit/loss")
     assert [(m.step, m.value) for m in history] == [(0, 1.0), (2, 0.5)]
 
