@@ -169,6 +169,7 @@ def run_claims(
     source: str = "auto",
     runs: Path | str | None = None,
     mlflow: bool = True,
+    jobs: int = 1,
     listener: Any = None,
 ) -> list[Result]:
     """Run claims on a dataset and keep their results.
@@ -179,24 +180,27 @@ def run_claims(
         budget, seeds, source: of all systems.
         runs: folder of the records.
         mlflow: show the runs in MLflow.
+        jobs: seeds of a system that run at a time.
         listener: told what `bench` is at.
 
     Returns:
         One result per claim. A claim that can't be run, or whose systems fail, is `not run`, with the reason.
 
     Raises:
-        UsageError: an unknown dataset.
+        UsageError: an unknown dataset, or fewer than one job.
         DataError: data that can't be had.
     """
     from ..datasets.registry import find_dataset
 
+    if jobs < 1:
+        raise UsageError(f"jobs={jobs}: choose at least 1")
     folder = runs_folder(runs).resolve()
     found = find_dataset(dataset, source)  # type: ignore[arg-type]
     results = []
     for claim in claims:
         reason = why_not(claim)
         if reason is None:
-            result = _run_claim(claim, dataset, found.name, budget, seeds, source, folder, mlflow, listener)
+            result = _run_claim(claim, dataset, found.name, budget, seeds, source, folder, mlflow, jobs, listener)
         else:
             result = Result(
                 claim.id, found.name, "not run", reason, rule=claim.rule.text, statistic=claim.statistic.text
@@ -208,7 +212,7 @@ def run_claims(
 
 def _run_claim(
     claim: Claim, dataset: str, actual: str, budget: Budget, seeds: Sequence[int], source: str, folder: Path,
-    mlflow: bool, listener: Any,
+    mlflow: bool, jobs: int, listener: Any,
 ) -> Result:  # fmt: skip
     from .bench import bench
 
@@ -224,7 +228,7 @@ def _run_claim(
             done = bench(
                 system.model, dataset, seeds=seeds, budget=budget, source=source, overrides=system.settings,
                 runs=folder, encoder=system.encoder, item_vectors=system.item_vectors, train_share=system.train_share,
-                samples=claim.samples, latency=False, mlflow=mlflow, listener=listener,
+                samples=claim.samples, latency=False, mlflow=mlflow, jobs=jobs, listener=listener,
             )  # fmt: skip
             notices += [notice for notice in done.notices if notice not in notices]
             for run in done.runs:

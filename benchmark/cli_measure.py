@@ -145,27 +145,31 @@ def run(
     budget: BudgetOption = "standard",
     seeds: Annotated[str, typer.Option(help="Seeds of all systems.")] = "0,1,2",
     source: SourceOption = "auto",
+    jobs: Annotated[int, typer.Option(help="Seeds of a system at a time, each in a process of its own.")] = 1,
     runs: RunsOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Run claims on a dataset: the systems through `bench`, then the statistic and the verdict."""
     from .claim_list import CLAIMS
     from .claims import choose, run_claims
+    from .grid_screen import GridScreen
     from .screen import Screen
 
-    screen = Screen()
-    with screen:
-        results = run_claims(choose(ids or [], CLAIMS), dataset, budget=budget, seeds=parse_seeds(seeds), source=source,
-                             runs=runs, listener=screen)  # fmt: skip
-    for result in results:
+    notices = []
+    for claim in choose(ids or [], CLAIMS):  # each is told as soon as it is known
+        screen = GridScreen(jobs) if jobs > 1 else Screen()
+        with screen:
+            (result,) = run_claims([claim], dataset, budget=budget, seeds=parse_seeds(seeds), source=source, runs=runs,
+                                   jobs=jobs, listener=screen)  # fmt: skip
         if json_:
-            print(_json(asdict(result)))
+            print(_json(asdict(result)), flush=True)
         else:
             span = "" if result.low is None else f" [{result.low:.3f}, {result.high:.3f}]"
             ours = "" if result.value is None else f" | {result.statistic} = {result.value:.3f}{span}"
-            print(f"{result.claim}: {result.verdict_line}{ours} | holds if {result.rule}")
-    for notice in dict.fromkeys(notice for result in results for notice in result.notices):
-        screen.notice(notice)
+            print(f"{result.claim}: {result.verdict_line}{ours} | holds if {result.rule}", flush=True)
+        notices += result.notices
+    for notice in dict.fromkeys(notices):
+        Screen().notice(notice)
 
 
 @claims_app.command("report", epilog="Example: slatebench claims report --format html --out claims.html")

@@ -405,6 +405,22 @@ def test_commands(bed):
     assert [one["model"] for one in found["models"]] == ["bm25", "random"]
 
 
+def test_claims_run_command(bed, monkeypatch):
+    """Each verdict is a line (with --json an object), in the order asked for; several seeds at a time."""
+    folder, claims, results = bed
+    monkeypatch.setattr("slatebench.benchmark.claim_list.CLAIMS", claims)
+    asked = ["claims", "run", "test-absent", "test-better", "--dataset", "tiny", "--budget", "smoke", "--seeds", "0",
+             "--runs", str(folder)]  # fmt: skip
+    done = CliRunner().invoke(app, [*asked, "--jobs", "2"])
+    assert done.exit_code == 0, done.output
+    first, second = (line for line in done.stdout.splitlines() if line.startswith("test-"))
+    assert first.startswith("test-absent: not run") and second.startswith("test-better: held")
+    again = [json.loads(line) for line in CliRunner().invoke(app, [*asked, "--json"]).stdout.splitlines()]
+    assert [one["verdict"] for one in again] == ["not run", "held"]
+    assert again[1]["value"] == results["test-better"].value
+    assert isinstance(CliRunner().invoke(app, [*asked, "--jobs", "0"]).exception, UsageError)
+
+
 def test_bench_finds_claims_runs_again(bed):
     folder, _, results = bed
     again = bench("bm25", "tiny", budget="smoke", encoder="hash", runs=folder, mlflow=False, latency=False)
