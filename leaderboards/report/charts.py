@@ -177,8 +177,7 @@ def quality_and_speed(board: Board) -> Figure | None:
     x = alt.X("x:Q", title="p99 of one request, ms", scale=alt.Scale(type="log", nice=False, padding=30))
     y = alt.Y("y:Q", scale=alt.Scale(zero=False, nice=True))
     line = alt.Chart(inline(front)).mark_line(interpolate="step-after", strokeDash=[4, 3], color=GREY).encode(x=x, y=y)
-    texts = alt.Chart(inline(front[:-1])).mark_text(align="left", dx=8, dy=-10).encode(x=x, y=y, text="system:N")
-    last = alt.Chart(inline(front[-1:])).mark_text(align="right", dx=-8, dy=-10).encode(x=x, y=y, text="system:N")
+    names = _names(front, points)
     leader = short_name(leader_of(board))
     rough = any((run.record.latency or {}).get("p99_rough") for s in board.systems for run in s.runs)
     caption = (
@@ -191,8 +190,24 @@ def quality_and_speed(board: Board) -> Figure | None:
     on_front = {row["system"] for row in front}
     table = [[r["system"], r["x"], r["y"], r["low"], r["high"], "yes" if r["system"] in on_front else ""] for r in rows]
     head = ["system", "p99 ms", leader, "low", "high", "on the front"]
-    spec = _scatter(board, points, x, leader_of(board), [line, texts, last])
+    spec = _scatter(board, points, x, leader_of(board), [line, *names])
     return Figure("speed", f"{leader} against latency", caption, spec, plain_rows(head, table))
+
+
+def _names(front: Sequence[dict[str, Any]], points: Sequence[dict[str, Any]]) -> list[alt.Chart]:
+    """Names of the systems on the front, above and to the left of it, where no point lies; none on top of another."""
+    low, high = min(row["low"] for row in points), max(row["high"] for row in points)
+    middle = math.sqrt(min(row["x"] for row in points) * max(row["x"] for row in points))  # of a logarithmic axis
+    placed: list[dict[str, Any]] = []
+    for row in front:
+        gap = 0.05 * (high - low)
+        placed.append({**row, "y": max([row["y"] + gap, *(other["y"] + gap for other in placed)])})
+    right = [row for row in placed if row["x"] > middle]
+    left = [row for row in placed if row["x"] <= middle]
+    return [
+        alt.Chart(inline(rows)).mark_text(align=align, dx=dx).encode(x="x:Q", y="y:Q", text="system:N")
+        for rows, align, dx in ((left, "left", 8), (right, "right", -8))
+    ]
 
 
 def quality_and_freshness(board: Board) -> Figure | None:
