@@ -206,7 +206,7 @@ def _names(front: Sequence[dict[str, Any]], points: Sequence[dict[str, Any]]) ->
     left = [row for row in placed if row["x"] <= middle]
     return [
         alt.Chart(inline(rows)).mark_text(align=align, dx=dx).encode(x="x:Q", y="y:Q", text="system:N")
-        for rows, align, dx in ((left, "left", 8), (right, "right", -8))
+        for rows, align, dx in ((left, alt.Align("left"), 8), (right, alt.Align("right"), -8))
     ]
 
 
