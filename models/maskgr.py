@@ -26,8 +26,8 @@ from .nn.slate_denoiser import Condition
 from .nn.transformer import KeysValues, Transformer
 from .nn.units import CodeUnits
 from .semantic_ids.feasible import OPEN, code_mass, feasible
-from .semantic_ids.search import pick_item
 from .semantic_ids.trie import DIGIT_STEP, TriePrior
+from .semantic_ids.unmasking import best_items, fix_surest, pick_slots, settle, surest
 from .slate_decoder import Decoded, DecoderConfig, DecodingTask, SlateDecoder, SlateNetwork, SlateSampling
 
 SPAN = 80.0  # logits by which an item may lie below the best before its prior mass counts as nothing
@@ -272,18 +272,18 @@ class MaskGR(SlateDecoder):
         width = min(len(codes), max(k, s.candidates if s.temperature > 0 else k))
         nothing = torch.full((P, k, codes.shape[1]), OPEN, device=rows.device)
         logits = ask(nothing, torch.arange(P, device=rows.device))
-        scores, places = (x[rows] for x in _candidates(self._item_scores(logits, base, s), width))
+        scores, places = (x[rows] for x in best_items(self._item_scores(logits, base, s), width))
         slate = torch.full((len(rows), k), EMPTY, device=rows.device)
-        slate, sure, repeats = _pick_slots(scores, places, slate, s, uniform[:, 0])
+        slate, sure, repeats = pick_slots(scores, places, slate, s, uniform[:, 0])
         health = {"raw_duplicate_rate": repeats / k, "invalid_id_rate": torch.zeros(len(rows))}
         if not self.config.prior:
             health["invalid_id_rate"] = (self.ids.trie.find(logits.argmax(-1)) < 0).float().mean(1)[rows].cpu()
         kept = torch.zeros_like(slate, dtype=torch.bool)
         for turn in range(1, 1 + s.refinements):
-            kept = _surest(slate, sure, kept, round(k * turn / (1 + s.refinements)))
+            kept = surest(slate, sure, kept, round(k * turn / (1 + s.refinements)))
             known = torch.where(kept[..., None], codes[slate.clamp(min=0)], OPEN)
-            scores, places = _candidates(self._item_scores(ask(known, rows), base[rows], s), width)
-            slate, now, _ = _pick_slots(scores, places, torch.where(kept, slate, EMPTY), s, uniform[:, turn])
+            scores, places = best_items(self._item_scores(ask(known, rows), base[rows], s), width)
+            slate, now, _ = pick_slots(scores, places, torch.where(kept, slate, EMPTY), s, uniform[:, turn])
             sure = torch.where(kept, sure, now)
         return Decoded(slate, sure, health)
 
@@ -298,7 +298,7 @@ class MaskGR(SlateDecoder):
         repeats = invalid = torch.zeros(R, k, dtype=torch.bool, device=rows.device)
         logits = first = torch.zeros(R, k, D, self._code_count(), device=rows.device)
         for turn in range(T):
-            fits, dead = _settle(codes, known, slate, weights)
+            fits, dead = settle(codes, known, slate, weights)
             repeats = repeats | dead
             if (slate != EMPTY).all():
                 break
@@ -312,16 +312,16 @@ class MaskGR(SlateDecoder):
             if s.temperature > 0:
                 sure = sure / s.temperature - (-uniform[:, turn].clamp(min=1e-12).log()).log().float()
             share = (open_.sum((1, 2)) / (T - turn)).ceil()
-            fixed = _fix(sure, known, share)
+            fixed = fix_surest(sure, known, share)
             if not self.config.prior:
                 wrong = addend.gather(-1, logits.argmax(-1, keepdim=True))[..., 0].isneginf()
                 invalid = invalid | (wrong & (fixed != known)).any(-1)
             known = fixed
-        fits, dead = _settle(codes, known, slate, weights)
+        fits, dead = settle(codes, known, slate, weights)
         left, repeats = slate == EMPTY, repeats | dead
         strange = ~fits.T.unflatten(0, (R, k)) * ELSEWHERE
-        found = _candidates(self._item_scores(logits, base[rows], s) - strange, min(len(codes), k))
-        slate, _, _ = _pick_slots(*found, slate, s.model_copy(update={"temperature": 0.0}), uniform[:, 0])
+        found = best_items(self._item_scores(logits, base[rows], s) - strange, min(len(codes), k))
+        slate, _, _ = pick_slots(*found, slate, s.model_copy(update={"temperature": 0.0}), uniform[:, 0])
         before = self._item_scores(first, base[rows], s).log_softmax(-1)  # with nothing fixed yet
         sure = before.gather(-1, slate.clamp(min=0)[..., None])[..., 0].masked_fill(slate == EMPTY, -torch.inf)
         sure, order = sure.sort(dim=1, descending=True, stable=True)  # slots are trained in any order: they have none
@@ -334,91 +334,3 @@ class MaskGR(SlateDecoder):
         parameters = sum(p.numel() for p in self.network.parameters() if p.requires_grad)
         passes = self._passes(k, self._asked(sampling))
         return {"parameters": parameters, "nfe": passes, "heavy_steps": passes}
-
-
-def _candidates(scores: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Log-probabilities over the catalogue and places [X, k, width] of the best of `scores` [X, k, N]."""
-    best, places = scores.topk(width, dim=-1)
-    return (best - scores.logsumexp(-1, keepdim=True)).nan_to_num(nan=-torch.inf), places
-
-
-def _pick_slots(scores: Tensor, places: Tensor, slate: Tensor, s: Any, uniform: Tensor
-                ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Each EMPTY slot of `slate` [R, k], from left to right, takes a candidate [R, k, C] that no slot has.
-
-    Returns:
-        The slate, the candidates' log-probabilities [R, k], how many slots wanted first what was taken [R].
-    """
-    slate, sure, repeats = slate.clone(), torch.zeros(slate.shape, device=slate.device), torch.zeros(len(slate))
-    waits = slate == EMPTY
-    for m in range(slate.shape[1]):
-        taken = (places[:, m, :, None] == slate[:, None]).any(-1)
-        free = scores[:, m].masked_fill(taken, -torch.inf)
-        _, place, score = pick_item(places[:, m], free, s, uniform[:, m])
-        slate[:, m] = torch.where(waits[:, m], place[:, 0], slate[:, m])
-        sure[:, m] = score[:, 0]
-        repeats += (taken[:, 0] & waits[:, m]).cpu()
-    return slate, sure, repeats
-
-
-def _surest(slate: Tensor, sure: Tensor, kept: Tensor, count: int) -> Tensor:
-    """`count` filled slots: those `kept` already, then those of largest log-probability. All [R, k]."""
-    rank = sure.masked_fill(slate == EMPTY, -torch.inf).masked_fill(kept, torch.inf)
-    best = rank.topk(count, dim=1).indices
-    return torch.zeros_like(slate, dtype=torch.bool).scatter_(1, best, True) & (slate != EMPTY)
-
-
-def _settle(codes: Tensor, known: Tensor, slate: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Slots that can be one item only become it; slots that can be none lose their codes. Changes all but `codes`.
-
-    Args:
-        codes: of the items [N, D].
-        known: [R, k, D].
-        slate: places [R, k].
-        weights: of the items [N, R]; 0 = not free, which the settled ones become.
-
-    Returns:
-        The items that agree with the known codes of each slot [N, R x k], and the slots that could be none [R, k].
-    """
-    R, k = slate.shape
-    fits = feasible(codes, known.flatten(0, 1))
-    mass = fits * weights.repeat_interleave(k, dim=1)  # [N, R k]
-    waits, count = slate == EMPTY, (mass > 0).sum(0).view(R, k)
-    dead = waits & (count == 0)
-    known[dead] = OPEN
-    fits[:, dead.flatten()] = True
-    ready = waits & ~dead & ((count == 1) | (known != OPEN).all(-1))
-    best = mass.argmax(0).view(R, k)
-    wanted = torch.where(ready, best, -1 - torch.arange(k, device=best.device))  # distinct where not ready
-    ready &= ~(wanted[:, :, None] == wanted[:, None]).tril(-1).any(-1)  # of two that want the same, the first
-    row, slot = ready.nonzero(as_tuple=True)
-    slate[row, slot] = best[row, slot]
-    known[row, slot] = codes[best[row, slot]]
-    weights[best[row, slot], row] = 0
-    return fits, dead
-
-
-def _fix(sure: Tensor, known: Tensor, share: Tensor) -> Tensor:
-    """Known codes [R, k, D] and, the surest first, `share` [R] more: one per slot at most, no two slots alike.
-
-    Args:
-        sure: of each code [R, k, D, K]; -inf = can't be.
-        known: [R, k, D].
-        share: how many codes each row fixes.
-    """
-    (_, k, _, K), row = sure.shape, torch.arange(len(sure), device=sure.device)
-    best, token = sure.flatten(2).topk(min(k, sure[0, 0].numel()), dim=-1)  # [R, k, C]
-    level, code = token // K, token % K
-    digit = (K + 1) ** torch.arange(known.shape[2], device=known.device)
-    name = ((known + 1) * digit).sum(-1)[..., None] + (code + 1) * digit[level]  # of the codes that a slot would have
-    best, level, code, name = (x.flatten(1) for x in (best, level, code, name))
-    slot = torch.arange(k, device=known.device).repeat_interleave(best.shape[1] // k)
-    known = known.clone()
-    for turn in range(min(k, int(share.max()))):
-        at = best.argmax(1)
-        go = best[row, at].isfinite() & (turn < share)
-        into = (row, slot[at], level[row, at])
-        known[into] = torch.where(go, code[row, at], known[into])
-        gone = (slot == slot[at][:, None]) | (name == name[row, at][:, None])
-        best = best.masked_fill(gone, -torch.inf)
-    return known

@@ -13,6 +13,7 @@ from slatebench.models import maskgr
 from slatebench.models.base import resolve
 from slatebench.models.maskgr import MaskedSlateNetwork, MaskGR, UnmaskingTask, draw_masks, weighted_loss
 from slatebench.models.nn.slate_denoiser import Condition
+from slatebench.models.semantic_ids import unmasking
 from slatebench.models.semantic_ids.feasible import OPEN, code_mass, feasible
 from slatebench.models.slate_latents import prompt_condition, seed_condition
 
@@ -271,21 +272,21 @@ def test_fixing_codes_by_hand():
     sure = torch.full((1, 3, 2, 3), -torch.inf)
     sure[0, 0, 0, 1], sure[0, 1, 0, 1], sure[0, 1, 1, 2], sure[0, 2, 0, 1] = -0.1, -0.2, -0.5, -0.3
     known = torch.tensor([[[OPEN, OPEN], [OPEN, OPEN], [OPEN, 0]]])
-    fixed = maskgr._fix(sure, known, torch.tensor([3]))
+    fixed = unmasking.fix_surest(sure, known, torch.tensor([3]))
     # slot 1 can't do what slot 0 does and takes its next best; slot 2 knows another code, so that it is no copy
     assert fixed.tolist() == [[[1, OPEN], [OPEN, 2], [1, 0]]]
-    assert maskgr._fix(sure, known, torch.tensor([1])).tolist() == [[[1, OPEN], [OPEN, OPEN], [OPEN, 0]]]
+    assert unmasking.fix_surest(sure, known, torch.tensor([1])).tolist() == [[[1, OPEN], [OPEN, OPEN], [OPEN, 0]]]
 
 
 def test_settling_by_hand():
     codes = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 0]])
     known = torch.tensor([[[1, 0], [1, 0], [0, OPEN], [OPEN, 1]]])
     slate, weights = torch.full((1, 4), -1), torch.tensor([[1.0], [0.0], [0.5], [0.7]])  # item 1 is not free
-    _, dead = maskgr._settle(codes, known, slate, weights)
+    _, dead = unmasking.settle(codes, known, slate, weights)
     assert slate.tolist() == [[3, -1, 0, -1]]  # of two slots alike the first takes the better item
     assert dead.tolist() == [[False, False, False, True]] and known[0, 3].tolist() == [OPEN, OPEN]
     assert known[0, 2].tolist() == [0, 0] and weights[:, 0].tolist() == [0.0, 0.0, 0.5, 0.0]
-    maskgr._settle(codes, known, slate, weights)
+    unmasking.settle(codes, known, slate, weights)
     assert slate.tolist() == [[3, 2, 0, -1]]
 
 
