@@ -131,6 +131,7 @@ class HiGR(SlateDecoder):
         "parallel": {"parallel": True},
         "prior": {"prior": True, "learnt_query": True, "max_steps": 150, "learning_rate": 3e-4},
         "pairs": catalogue_pairs.PRESET,
+        "long": {"max_steps": 2000},  # for more train slates than Bundle has: 400 are six epochs there
         "orpo": {"alignment": "orpo"},
         "dpo": {"alignment": "dpo"},
         "simpo": {"alignment": "simpo"},

@@ -197,6 +197,7 @@ class MaskGR(SlateDecoder):
     PRESETS: ClassVar = {
         "prior": {"prior": True, "max_steps": 150},
         "pairs": catalogue_pairs.PRESET,
+        "long": {"max_steps": 2000},  # for more train slates than Bundle has: 400 are six epochs there
         "confidence": {"decoder": "confidence", "passes": 8},
         "sampled": {"temperature": 1.0},
         "large": {"width": 256, "layers": 6, "learning_rate": 7e-4},

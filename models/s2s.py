@@ -114,6 +114,7 @@ class S2S(SlateDecoder):
         "sids": {"units": "sids"},
         "prior": {"prior": True, "learnt_query": True, "max_steps": 150, "learning_rate": 3e-4},
         "pairs": catalogue_pairs.PRESET,
+        "long": {"max_steps": 2000},  # for more train slates than Bundle has: 400 are six epochs there
         "slate-beam": {"search": "slate", "temperature": 0.0},
         "sampled": {"temperature": 1.0, "beam": 20, "search": "item"},
         "large": {"width": 256, "layers": 6, "learning_rate": 7e-4},
