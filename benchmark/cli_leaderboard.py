@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .options import DatasetOption, PartOption, RunsOption
+from .options import AblationsOption, DatasetOption, PartOption, RunsOption
 
 leaderboard_app = typer.Typer(help="Boards from the records.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -19,6 +19,7 @@ def show(
     budget: Annotated[str | None, typer.Option(help="By default that of the newest run.")] = None,
     k: Annotated[int | None, typer.Option("-k", help="By default that of the newest run.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Metrics to show; may be given several times.")] = None,
+    ablations: AblationsOption = True,
     format_: Annotated[Literal["table", "md", "csv", "json"], typer.Option("--format")] = "table",
     runs: RunsOption = None,
 ) -> None:
@@ -27,7 +28,7 @@ def show(
     from .screen import output_console
     from .show import leaderboard
 
-    board = leaderboard(dataset, part=part, budget=budget, k=k, runs=runs)  # type: ignore[arg-type]
+    board = leaderboard(dataset, part=part, budget=budget, k=k, ablations=ablations, runs=runs)  # type: ignore[arg-type]
     if format_ != "table":
         write = {"md": tables.as_markdown, "csv": tables.as_csv, "json": tables.as_json}[format_]
         print(write(board, metric))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .cli_leaderboard import leaderboard_app
-from .options import DatasetOption, PartOption, RunsOption
+from .options import AblationsOption, DatasetOption, PartOption, RunsOption
 
 
 @leaderboard_app.command(epilog="Example: slatebench leaderboard html --dataset bundle --out report.html")
@@ -20,10 +20,11 @@ def html(
     part: PartOption = "test",
     budget: Annotated[str | None, typer.Option(help="By default that of the newest run.")] = None,
     k: Annotated[int | None, typer.Option("-k", help="By default that of the newest run.")] = None,
+    ablations: AblationsOption = True,
     runs: RunsOption = None,
 ) -> None:
     """Board, plots, prompt explorer and cards as one offline HTML file."""
     from .report import report
 
-    path = report(dataset, out, part=part, budget=budget, k=k, runs=runs)  # type: ignore[arg-type]
+    path = report(dataset, out, part=part, budget=budget, k=k, ablations=ablations, runs=runs)  # type: ignore[arg-type]
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB): opens from disk")

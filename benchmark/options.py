@@ -69,3 +69,6 @@ def parse_seeds(text: str) -> list[int]:
     if len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise UsageError(f"--seeds {text}: each seed once, none below 0")
     return seeds
+
+
+AblationsOption = Annotated[bool, typer.Option(help="Show systems with settings set by hand too.")]

@@ -24,6 +24,7 @@ def report(
     part: str = "test",
     budget: Budget | None = None,
     k: int | None = None,
+    ablations: bool = True,
     runs: Path | str | None = None,
 ) -> Path:
     """Write the report of `dataset`: board, plots, prompt explorer, cards, claims.
@@ -31,7 +32,7 @@ def report(
     Args:
         dataset: name, e.g. `bundle`.
         out: the file (default: `report-<dataset>.html` in the runs folder).
-        part, budget, k: of the board, as in `leaderboard`.
+        part, budget, k, ablations: of the board, as in `leaderboard`.
         runs: folder of the records (default: SLATEBENCH_RUNS or ./runs).
 
     Returns:
@@ -44,7 +45,7 @@ def report(
     path = Path(out).expanduser() if out else folder / f"report-{dataset}.html"
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file with --out, e.g. {path / f'report-{dataset}.html'}")
-    board = leaderboard(dataset, part=part, budget=budget, k=k, runs=runs)
+    board = leaderboard(dataset, part=part, budget=budget, k=k, ablations=ablations, runs=runs)
     sweeps = sweep_plots(board, read_sweeps(folder, dataset))
     page = render(board, _dataset(board), Extras(_claims(dataset, folder), sweeps))
     path.parent.mkdir(parents=True, exist_ok=True)

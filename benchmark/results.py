@@ -36,7 +36,7 @@ def publish(out: Path, runs: Path | str | None = None) -> list[Path]:
     names = sorted({run.spec.dataset for run in found if run.record.state == "done" and run.spec.part == "test"})
     if not names:
         raise UsageError(f"{folder}: no finished run of a test part; `slatebench bench MODEL --dataset NAME` makes one")
-    pages = {f"{name}.md": _dataset_page(build_board(found, name)) for name in names}
+    pages = {f"{name}.md": _dataset_page(found, name) for name in names}
     pages["claims.md"] = claims_markdown(pair_up(CLAIMS, read_results(folder))) + f"\n{MADE}\n"
     links = [f"- [{name}]({name}.md)" for name in names] + ["- [claims of the papers](claims.md)"]
     pages["index.md"] = "\n".join(["# Results", "", MADE, "", *links, ""])
@@ -46,7 +46,8 @@ def publish(out: Path, runs: Path | str | None = None) -> list[Path]:
     return [out / name for name in pages]
 
 
-def _dataset_page(board: Board) -> str:
+def _dataset_page(runs: list[Run], dataset: str) -> str:
+    board, everyone = build_board(runs, dataset, ablations=False), build_board(runs, dataset)
     have = {name for system in board.systems for name in system.summary}
     leader = headline(board.systems[0].runs[0].spec.cutoffs)
     lines = [f"# Results on {board.dataset}", "", MADE, "", "## Relevance", ""]
@@ -59,7 +60,9 @@ def _dataset_page(board: Board) -> str:
         base = next((system for system in board.systems if system.label == reference), None)
         if base is not None:
             lines += [f"### minus {reference}", "", *_paired(board, base, [leader, "ndcg_at_10"]), ""]
-    return "\n".join([*lines, "## How to make it again", "", *_again(board), ""])
+    if len(everyone.systems) > len(board.systems):
+        lines += ["## With settings set by hand", "", as_markdown(everyone, [leader, "ndcg_at_10", "freshness"]), ""]
+    return "\n".join([*lines, "## How to make it again", "", *_again(everyone), ""])
 
 
 def _cost(board: Board) -> list[str]:

@@ -16,6 +16,7 @@ def leaderboard(
     budget: Budget | None = None,
     k: int | None = None,
     like: RunSpec | None = None,
+    ablations: bool = True,
     runs: Path | str | None = None,
 ) -> Board:
     """The board of `dataset`: `.systems` from best to worst, `.frame` as a polars table.
@@ -25,12 +26,13 @@ def leaderboard(
         part: `test` or `valid`.
         budget, k: by default those of the newest finished run.
         like: the board on which this spec stands.
+        ablations: systems with settings set by hand stand on it too.
         runs: folder of the records (default: SLATEBENCH_RUNS or ./runs).
 
     Raises:
         UsageError: there is no finished run of that dataset.
     """
     found, problems = list_runs(runs_folder(runs), dataset)
-    board = build_board(found, dataset, part=part, budget=budget, k=k, like=like)
+    board = build_board(found, dataset, part=part, budget=budget, k=k, like=like, ablations=ablations)
     board.not_comparable.extend(("unreadable record", problem) for problem in problems)
     return board

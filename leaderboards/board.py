@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from ..datasets.errors import UsageError
+from ..datasets.text_encoder import DEFAULT_ENCODER
 from ..metrics.base import Scores, read_scores
 from ..metrics.evaluate import Summary, summarise
 from ..metrics.registry import metric_info
@@ -161,6 +162,7 @@ def build_board(
     budget: str | None = None,
     k: int | None = None,
     like: RunSpec | None = None,
+    ablations: bool = True,
     seed: int = 0,
 ) -> Board:
     """The board of a dataset. Only what may be compared stands on it; the rest is listed with the reason.
@@ -169,12 +171,14 @@ def build_board(
         runs: records, of any datasets.
         dataset: name.
         part: `test` or `valid`.
-        budget, k: of the board; by default those of the newest finished run.
+        budget, k: of the board; by default those of the newest finished run. One that learnt from all train slates of
+            the usual split goes before others.
         like: the board on which this spec stands, in place of `part`, `budget` and `k`.
+        ablations: systems with settings set by hand stand on it too.
         seed: of bootstrap and permutation tests.
 
     Raises:
-        UsageError: there is no finished run of this dataset and part.
+        UsageError: there is no finished run of this dataset and part; without ablations, none with usual settings.
     """
     of_dataset = [run for run in runs if run.spec.dataset == dataset]
     done = [run for run in of_dataset if run.record.state == "done"]
@@ -189,10 +193,14 @@ def build_board(
             f"no finished run of {dataset} ({part}{f', {budget}' if budget else ''}{f', k={k}' if k else ''}): "
             f"`slatebench bench MODEL --dataset {dataset}` makes one. Datasets with runs: {known}"
         )
-    key = max(wanted, key=lambda run: run.record.created).spec.board
+    key = max(wanted, key=lambda run: (run.spec.train_share, -run.spec.split_seed, run.record.created)).spec.board
     on_board, superseded = _newest([run for run in wanted if run.spec.board == key])
+    by_hand = [] if ablations else [run for run in on_board if _by_hand(run)]
+    on_board = [run for run in on_board if run not in by_hand]
+    if not on_board:
+        raise UsageError(f"all finished runs of {dataset} have settings set by hand: leave out --no-ablations")
     apart = [(run.record.label, _difference(run, key)) for run in done if run.spec.board != key]
-    apart += [(run.record.label, "an older version of the same system") for run in superseded]
+    apart += [(run.record.label, "a newer run of the same system stands here") for run in superseded]
     failed = [run for run in of_dataset if run.record.state not in ("done", "skipped") and run.spec.board == key]
     by_system: dict[str, list[Run]] = defaultdict(list)
     for run in on_board:
@@ -226,6 +234,9 @@ def build_board(
     systems.sort(key=lambda system: system.kind == "ceiling")
     part, budget = on_board[0].spec.part, on_board[0].spec.budget
     notices = list(dict.fromkeys(run.record.notice for run in on_board if run.record.notice))
+    if by_hand:
+        hidden = len({run.spec.system for run in by_hand})
+        notices.append(f"left out, with settings set by hand: {hidden} system{'s' if hidden > 1 else ''}")
     spec = on_board[0].spec
     return Board(
         dataset, spec.source, spec.fingerprint, part, spec.k, spec.budget, groups, systems, failed, apart, notices
@@ -260,11 +271,21 @@ def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
 
 
 def _settings(run: Run) -> dict[str, object]:
-    """What makes a system another one; floors and ceilings look at no text."""
+    """What makes a system another one."""
     spec = run.spec
-    blind = spec.model in FLOORS or spec.model.startswith(CEILING)
-    features = {} if blind else {"encoder": spec.encoder, "item_vectors": spec.item_vectors}
+    features = {} if _blind(run) else {"encoder": spec.encoder, "item_vectors": spec.item_vectors}
     return {**spec.config, **spec.sampling, "samples": spec.samples, **features}
+
+
+def _by_hand(run: Run) -> bool:
+    """Does it stand beside its model's own row, with settings or vectors that were set by hand?"""
+    other_vectors = run.spec.encoder != DEFAULT_ENCODER or run.spec.item_vectors is not None
+    return bool(run.record.overrides) or (other_vectors and not _blind(run))
+
+
+def _blind(run: Run) -> bool:
+    """Floors and ceilings look at no vectors."""
+    return run.spec.model in FLOORS or run.spec.model.startswith(CEILING)
 
 
 KEY_NAMES = ("dataset", "fingerprint", "part", "k", "budget", "metric version", "evaluation embedding",

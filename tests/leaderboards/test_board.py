@@ -226,7 +226,7 @@ def test_the_newest_version_of_a_system_stands_and_the_older_is_named(runs: Make
     board = build_board(runs(), "toy")
     dense = [s for s in board.systems if s.label == "dense"]
     assert len(dense) == 1 and dense[0].runs[0].spec.versions.model == "2"
-    assert ("dense", "an older version of the same system") in board.not_comparable
+    assert ("dense", "a newer run of the same system stands here") in board.not_comparable
 
 
 def test_another_encoder_is_another_system_but_for_floors(runs: Make, make_run: Make) -> None:
@@ -241,6 +241,30 @@ def test_the_board_of_a_spec_and_that_of_the_newest_run(runs: Make, make_run: Ma
     other = make_run(scores(0.9), model="other", k=5, record={"created": "2025-12-31T00:00:00+00:00"})
     assert [s.label for s in build_board(runs(), "toy", like=other.spec).systems] == ["other"]
     assert "other" not in [s.label for s in build_board(runs(), "toy").systems]
+
+
+def test_ablations_stand_on_the_board_or_not(runs: Make, make_run: Make) -> None:
+    plain = [s.label for s in build_board(runs(), "toy").systems]
+    by_hand = {"label": "dense x=1", "overrides": {"x": 1}}
+    make_run(scores(0.3), model="dense", sampling={"x": 1}, record=by_hand)
+    for model in ("dense", "random"):
+        later = {"created": "2026-01-02T00:00:00+00:00"}
+        make_run(scores(0.3), model=model, encoder="hash", record=later)
+    assert len(build_board(runs(), "toy").systems) == len(plain) + 2  # a floor looks at no text
+    board = build_board(runs(), "toy", ablations=False)
+    assert [s.label for s in board.systems] == plain
+    assert board.notices == ["left out, with settings set by hand: 2 systems"]
+    with pytest.raises(UsageError, match="--no-ablations"):
+        build_board([run for run in runs() if run.record.overrides], "toy", ablations=False)
+
+
+def test_a_later_run_that_learnt_from_less_takes_no_board_over(runs: Make, make_run: Make) -> None:
+    whole = build_board(runs(), "toy").fingerprint
+    later = {"created": "2026-01-02T00:00:00+00:00"}
+    less = make_run(scores(0.3), model="dense", fingerprint="less", train_share=0.5, record=later)
+    make_run(scores(0.3), model="dense", fingerprint="resplit", split_seed=1, record=later)
+    assert build_board(runs(), "toy").fingerprint == whole
+    assert build_board(runs(), "toy", like=less.spec).fingerprint == "less"
 
 
 def test_a_board_without_a_cutoff_of_ten_goes_by_its_own(make_run: Make, tmp_path: Path) -> None:
