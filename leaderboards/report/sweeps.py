@@ -1,4 +1,4 @@
-"""The report's plots of sweeps: the headline metric on validation against each setting that was searched."""
+"""The report's plots of sweeps: the headline metric on validation against the settings searched, and against time."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from .table import plain_rows
 
 FIRST = ("steps", "guidance", "eta")  # the settings of diffusion samplers stand first
 SETTINGS_SHOWN = 9
+LATENCY = "latency_p50_ms"
+WIDE = 10  # times the smallest value: beyond it the axis is logarithmic
 
 
 def sweep_plots(board: Board, trials: pl.DataFrame) -> list[Group]:
-    """A plot per searched setting that is a number, over all studies on the data of the board.
+    """A plot per searched setting that is a number, and one of quality and speed, over all studies on the board's data.
 
     Args:
         board: its fingerprint and headline metric count.
@@ -31,7 +33,8 @@ def sweep_plots(board: Board, trials: pl.DataFrame) -> list[Group]:
     searched = dict.fromkeys(name for row in kept["settings"].to_list() for name in json.loads(row))
     numeric = [name for name in searched if kept.schema[name].is_numeric()]
     names = [*(name for name in FIRST if name in numeric), *(name for name in numeric if name not in FIRST)]
-    figures = [_plot(kept.filter(pl.col(name).is_not_null()), name, leader) for name in names[:SETTINGS_SHOWN]]
+    names = names[:SETTINGS_SHOWN] + [LATENCY] * (LATENCY in kept.columns and kept[LATENCY].is_not_null().any())
+    figures = [_plot(kept.filter(pl.col(name).is_not_null()), name, leader) for name in names]
     return [Group("Sweeps", figures)] if figures else []
 
 
@@ -48,8 +51,11 @@ def _plot(trials: pl.DataFrame, setting: str, leader: str) -> Figure:
     colour = alt.Scale(domain=studies, range=[COLOURS[i % len(COLOURS)] for i in range(len(studies))])
     shape = alt.Scale(domain=studies, range=[SHAPES[i % len(SHAPES)] for i in range(len(studies))])
     y_title = f"{short_name(leader)} on validation"
+    low, high = min(row["x"] for row in rows), max(row["x"] for row in rows)
+    kind = "log" if 0 < WIDE * low < high else "linear"
+    scale = alt.Scale(type=kind, zero=False, nice=False, padding=12)
     base = alt.Chart(inline(rows)).encode(
-        x=alt.X("x:Q", title=setting, scale=alt.Scale(zero=False, padding=12)),
+        x=alt.X("x:Q", title=setting, scale=scale),
         color=alt.Color("study:N", scale=colour, legend=LEGEND),
     )
     y = alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False))

@@ -95,7 +95,7 @@ def runs(make_run_in: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFa
     make(scores(0.5), model="higr", state="failed", record={"reason": f"{HOSTILE[1]} {'long' * 40}"}, **asked)
     trials = {"trial": [0, 1], "best": [False, True], "model": ["dmsg", HOSTILE[0]], "study": ["0123456789"] * 2,
               "budget": ["smoke"] * 2, "fingerprint": ["f00d"] * 2, "steps": [5, 10], "ndcg_sim_at_10": [0.4, 0.5],
-              "settings": ['{"steps": 5}', '{"steps": 10}']}  # fmt: skip
+              "settings": ['{"steps": 5}', '{"steps": 10}'], "latency_p50_ms": [2.0, None]}  # fmt: skip
     study = folder / "sweeps" / "toy" / "dmsg" / "0123"
     study.mkdir(parents=True)
     pl.DataFrame(trials).write_parquet(study / "trials.parquet")
@@ -141,6 +141,7 @@ def test_everything_stands_and_nobody_is_asked(browser: Any, page: Path) -> None
         "validation",
         "loss-0",
         "sweep-steps",
+        "sweep-latency_p50_ms",
     ]
     assert browser.evaluate("document.querySelectorAll('.chart path').length") > 20
     speed = browser.evaluate("document.querySelector('#figure-speed svg').textContent")
