@@ -160,6 +160,7 @@ class DMSG(SlateModel):
             "centre": "prompt2vec", "guidance": 1.0, "steps": 3, "votes": 32, "prior_weight": 0.3, "order": "slot",
         },
         "ddim50": {"steps": 50},
+        "long": {"max_steps": 6000},  # for more train slates than Bundle has
         "playlist": {
             "centre": "neighbours", "slots": 8,
             "guidance": 1.0, "steps": 3, "votes": 16, "prior_weight": 0.1, "order": "slot",
@@ -170,7 +171,7 @@ class DMSG(SlateModel):
             "max_steps": 150, "width": 64, "layers": 1, "latent_dim": 32, "batch_size": 32, "warmup_steps": 10,
             "learning_rate": 4e-3,
         },
-        "standard": {"max_steps": 2000, "patience": 4},
+        "standard": {"patience": 4},
         "paper": {
             "max_steps": 20_000, "width": 512, "layers": 6, "heads": 8, "feedforward": 4, "prompt_layers": 2,
             "batch_size": 256, "learning_rate": 1e-4, "warmup_steps": 1000, "ema": 0.999, "precision": "bf16",
