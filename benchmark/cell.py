@@ -21,7 +21,7 @@ from ..datasets.features import Features, make_features, usual_item_vectors
 from ..datasets.registry import find_dataset, load_found
 from ..datasets.schema import PartName, SlateDataset
 from ..datasets.text_encoder import DEFAULT_ENCODER, unit_rows
-from ..leaderboards.board import FLOORS
+from ..leaderboards.board import kind_of
 from ..leaderboards.schema import Budget, RunSpec, Versions
 from ..metrics.base import Truth, make_truth
 from ..metrics.bertscore import SlateBertScore
@@ -126,7 +126,7 @@ class Plan:
     @property
     def label(self) -> str:
         """The cell's label, with what its vectors are made by where that is not the usual."""
-        if self.spec.model in FLOORS or self.spec.model.startswith(CEILING):  # those look at no vectors
+        if kind_of(self.spec.model) != "system":  # the others look at no vectors
             return self.cell.label
         encoder = f" encoder={self.spec.encoder}" if self.spec.encoder != DEFAULT_ENCODER else ""
         return self.cell.label + encoder + (f" item_vectors={self.spec.item_vectors}" if self.spec.item_vectors else "")

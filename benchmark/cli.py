@@ -283,7 +283,6 @@ def ui(
 ) -> None:
     """Open the MLflow page over the records (Ctrl-C ends it)."""
     import os
-    import socket
     import subprocess
 
     from ..leaderboards.mlflow_view import connect, log_runs, page, tracking_uri
@@ -293,20 +292,12 @@ def ui(
 
     folder = runs_folder(runs).resolve()
     uri = tracking_uri(folder)
+    served = uri.startswith("http")  # by a server that runs already
     found = list_runs(folder)[0]
-    if not found and not list_studies(folder)[0] and not uri.startswith("http"):
-        raise UsageError(f"{folder}: no runs yet, nothing to show: slatebench bench bm25 --dataset bundle")
-    if not uri.startswith("http"):
-        with socket.socket() as probe:
-            probe.setsockopt(
-                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-            )  # as the server does: one that ended holds nothing
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                raise UsageError(
-                    f"port {port}: {error.strerror}; choose another: slatebench ui --port {port + 1}"
-                ) from error
+    if not served:
+        if not found and not list_studies(folder)[0]:
+            raise UsageError(f"{folder}: no runs yet, nothing to show: slatebench bench bm25 --dataset bundle")
+        _check_port(port)
     folder.mkdir(parents=True, exist_ok=True)
     client = connect(folder)
     experiments = [e for e in client.search_experiments() if e.name != "Default"]
@@ -315,17 +306,30 @@ def ui(
         log_runs(found, folder)
         rebuild_sweeps(folder)
         experiments = [e for e in client.search_experiments() if e.name != "Default"]
+    server = uri.rstrip("/") if served else f"http://127.0.0.1:{port}"
     for experiment in experiments:
-        server = uri.rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{port}"
         print(f"{experiment.name}: {server}/{page(experiment.experiment_id)}", flush=True)
         print(f"{' ' * len(experiment.name)}  {server}/{page(experiment.experiment_id, 'CHART')}", flush=True)
-    if uri.startswith("http"):
+    if served:
         print(f"the server is {uri}" if experiments else f"{uri}: no runs yet: slatebench bench bm25 --dataset bundle")
         return
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port",
                str(port), "--workers", "1", "--artifacts-destination", str(folder / "mlartifacts")]  # fmt: skip
     raise typer.Exit(subprocess.call(command, env=environment, cwd=folder))
+
+
+def _check_port(port: int) -> None:
+    """Raises UsageError where a server of this machine listens on the port."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: one that ended holds nothing
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            mend = f"choose another: slatebench ui --port {port + 1}"
+            raise UsageError(f"port {port}: {error.strerror}; {mend}") from error
 
 
 @app.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.errors import UsageError
-from ..leaderboards.board import Board, System, build_board, headline, per_request
+from ..leaderboards.board import Board, System, build_board, headline, per_request, set_by_hand
 from ..leaderboards.command import bench_command
 from ..leaderboards.records import Run, list_runs, runs_folder, write_text
 from ..leaderboards.tables import as_markdown, number, short_name
@@ -47,7 +47,9 @@ def publish(out: Path, runs: Path | str | None = None) -> list[Path]:
 
 
 def _dataset_page(runs: list[Run], dataset: str) -> str:
-    board, everyone = build_board(runs, dataset, ablations=False), build_board(runs, dataset)
+    board = build_board(runs, dataset, ablations=False)
+    by_hand = any(set_by_hand(run) for run in runs if run.spec.board == board.systems[0].runs[0].spec.board)
+    everyone = build_board(runs, dataset) if by_hand else board
     have = {name for system in board.systems for name in system.summary}
     leader = headline(board.systems[0].runs[0].spec.cutoffs)
     lines = [f"# Results on {board.dataset}", "", MADE, "", "## Relevance", ""]
@@ -60,7 +62,7 @@ def _dataset_page(runs: list[Run], dataset: str) -> str:
         base = next((system for system in board.systems if system.label == reference), None)
         if base is not None:
             lines += [f"### minus {reference}", "", *_paired(board, base, [leader, "ndcg_at_10"]), ""]
-    if len(everyone.systems) > len(board.systems):
+    if by_hand:
         lines += ["## With settings set by hand", "", as_markdown(everyone, [leader, "ndcg_at_10", "freshness"]), ""]
     return "\n".join([*lines, "## How to make it again", "", *_again(everyone), ""])
 

@@ -7,7 +7,6 @@ same command goes on from there.
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import threading
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ..datasets.errors import SlateBenchError, UsageError
+from ..leaderboards.command import command_line
 from ..leaderboards.records import Run, runs_folder, write_text
 from ..leaderboards.schema import Budget
 from ..leaderboards.sweeps import RESULT, SPEC, TRIALS, StudySpec, Tuned, figures_of, keep_tuned, trial_frame
@@ -289,14 +289,8 @@ def _keep(found: _Found, runs: Path, settings: dict[str, Any], best: dict[str, A
 
 def _command(cell: Cell, settings: dict[str, Any]) -> str:
     """The command that runs the winner again."""
-    parts = ["slatebench", "bench", cell.model, "--dataset", cell.dataset]
-    parts += [part for key, value in settings.items() for part in ("--set", f"{key}={_text(value)}")]
-    parts += ["--seeds", str(cell.seed)] if cell.seed else []
+    options: dict[str, object] = {"--seeds": cell.seed} if cell.seed else {}
     for name in SHARED:
         if (value := getattr(cell, name)) != Cell.model_fields[name].default:
-            parts += [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join(parts)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+            options[f"--{name.replace('_', '-')}"] = value
+    return command_line(cell.model, cell.dataset, settings, options)

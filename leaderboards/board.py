@@ -47,6 +47,11 @@ def _main_cutoff(cutoffs: Sequence[int]) -> int:
     return max([c for c in cutoffs if c <= 10] or [min(cutoffs)])
 
 
+def kind_of(model: str) -> str:
+    """floor, ceiling or system, by a spec's model; the first two look at no vectors."""
+    return "ceiling" if model.startswith(CEILING) else "floor" if model in FLOORS else "system"
+
+
 @dataclass(frozen=True)
 class System:
     """One row of a board: the runs of one system over its seeds, taken together."""
@@ -61,8 +66,7 @@ class System:
     @property
     def kind(self) -> str:
         """floor, ceiling or system."""
-        model = self.runs[0].spec.model
-        return "ceiling" if model.startswith(CEILING) else "floor" if model in FLOORS else "system"
+        return kind_of(self.runs[0].spec.model)
 
     @property
     def seeds(self) -> list[int]:
@@ -195,7 +199,7 @@ def build_board(
         )
     key = max(wanted, key=lambda run: (run.spec.train_share, -run.spec.split_seed, run.record.created)).spec.board
     on_board, superseded = _newest([run for run in wanted if run.spec.board == key])
-    by_hand = [] if ablations else [run for run in on_board if _by_hand(run)]
+    by_hand = [] if ablations else [run for run in on_board if set_by_hand(run)]
     on_board = [run for run in on_board if run not in by_hand]
     if not on_board:
         raise UsageError(f"all finished runs of {dataset} have settings set by hand: leave out --no-ablations")
@@ -217,14 +221,14 @@ def build_board(
         rows = [(m, s, {n: v for n, v in found.items() if not n.startswith("bertscore")}) for m, s, found in rows]
     leader = headline(on_board[0].spec.cutoffs)
     rows.sort(key=lambda row: -(row[2][leader]["mean"] or 0))
-    contenders = [row for row in rows if not row[0][0].spec.model.startswith(CEILING)]
+    contenders = [row for row in rows if kind_of(row[0][0].spec.model) != "ceiling"]
     values = np.stack([per_request(scores, leader) for _, scores, _ in contenders], axis=1)  # [P, systems]
     ranking = rank_bands(values, groups=groups, seed=seed, alpha=ALPHA)
     labels = _labels([members[0] for members, _, _ in rows])
-    ranked = [label for row, label in zip(rows, labels, strict=True) if not row[0][0].spec.model.startswith(CEILING)]
+    ranked = [label for row, label in zip(rows, labels, strict=True) if kind_of(row[0][0].spec.model) != "ceiling"]
     systems, place = [], iter(range(len(ranked)))
     for (members, scores, summary), label in zip(rows, labels, strict=True):
-        if members[0].spec.model.startswith(CEILING):
+        if kind_of(members[0].spec.model) == "ceiling":
             systems.append(System(label, members, scores, summary, None))
             continue
         i = next(place)
@@ -273,19 +277,15 @@ def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
 def _settings(run: Run) -> dict[str, object]:
     """What makes a system another one."""
     spec = run.spec
-    features = {} if _blind(run) else {"encoder": spec.encoder, "item_vectors": spec.item_vectors}
+    vectors = {"encoder": spec.encoder, "item_vectors": spec.item_vectors}
+    features = vectors if kind_of(spec.model) == "system" else {}
     return {**spec.config, **spec.sampling, "samples": spec.samples, **features}
 
 
-def _by_hand(run: Run) -> bool:
+def set_by_hand(run: Run) -> bool:
     """Does it stand beside its model's own row, with settings or vectors that were set by hand?"""
     other_vectors = run.spec.encoder != DEFAULT_ENCODER or run.spec.item_vectors is not None
-    return bool(run.record.overrides) or (other_vectors and not _blind(run))
-
-
-def _blind(run: Run) -> bool:
-    """Floors and ceilings look at no vectors."""
-    return run.spec.model in FLOORS or run.spec.model.startswith(CEILING)
+    return bool(run.record.overrides) or (other_vectors and kind_of(run.spec.model) == "system")
 
 
 KEY_NAMES = ("dataset", "fingerprint", "part", "k", "budget", "metric version", "evaluation embedding",

@@ -1,19 +1,24 @@
-"""The command that makes runs again."""
+"""Commands that make runs again, and what in them is not as usual."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..datasets.text_encoder import DEFAULT_ENCODER
 from .records import Run
+from .schema import RunSpec
+
+if TYPE_CHECKING:
+    from .sweeps import StudySpec
 
 
 def bench_command(runs: Sequence[Run]) -> str:
     """`slatebench bench ...` for the runs of one system, which differ in their seeds alone."""
     spec, record = runs[0].spec, runs[0].record
-    options: dict[str, object] = {"--dataset": spec.dataset, "--budget": spec.budget}
+    options: dict[str, object] = {"--budget": spec.budget}
     options["--seeds"] = ",".join(str(seed) for seed in sorted({run.spec.seed for run in runs}))
     options["-k"] = spec.k
     if record.stochastic:
@@ -21,13 +26,27 @@ def bench_command(runs: Sequence[Run]) -> str:
     usual = {
         "--part": (spec.part, "test"),
         "--split-seed": (spec.split_seed, 0),
-        "--train-share": (spec.train_share, 1.0),
-        "--encoder": (spec.encoder, DEFAULT_ENCODER),
-        "--item-vectors": (spec.item_vectors, None),
         "--bertscore": (spec.bertscore, None if spec.budget == "smoke" else "minilm"),
     }
     options |= {name: value for name, (value, default) in usual.items() if value not in (default, None)}
-    words = ["slatebench", "bench", spec.model, *(str(word) for pair in options.items() for word in pair)]
-    for name, value in record.overrides.items():
+    options |= unusual_data(spec)
+    return command_line(spec.model, spec.dataset, record.overrides, options)
+
+
+def command_line(model: str, dataset: str, settings: Mapping[str, Any], options: Mapping[str, object]) -> str:
+    """`slatebench bench` with settings as `--set` and further options, safe to type into a shell.
+
+    >>> command_line("dmsg", "bundle", {"steps": 2, "order": "slot"}, {"--budget": "smoke"})
+    'slatebench bench dmsg --dataset bundle --set steps=2 --set order=slot --budget smoke'
+    """
+    words = ["slatebench", "bench", model, "--dataset", dataset]
+    for name, value in settings.items():
         words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    return shlex.join(words)
+    return shlex.join([*words, *(str(word) for pair in options.items() for word in pair)])
+
+
+def unusual_data(spec: RunSpec | StudySpec) -> dict[str, str]:
+    """What the model learns from where that is not as usual, by option of the command line."""
+    found = {} if spec.train_share == 1 else {"--train-share": str(spec.train_share)}
+    found |= {} if spec.encoder == DEFAULT_ENCODER else {"--encoder": spec.encoder}
+    return found | ({"--item-vectors": spec.item_vectors} if spec.item_vectors else {})

@@ -12,7 +12,7 @@ from ..datasets.errors import SlateBenchError
 from ..datasets.registry import dataset_card
 from ..metrics.evaluate import Summary
 from ..metrics.registry import metric_info
-from .board import CEILING, FLOORS, headline, main_metrics
+from .board import headline, kind_of, main_metrics
 from .command import bench_command
 from .records import Run
 from .schema import Record
@@ -100,12 +100,6 @@ def _finite(name: str, value: Any, step: int = 0) -> Iterator[Value]:
         yield name, float(value), step
 
 
-def kind(run: Run) -> str:
-    """system, floor or ceiling."""
-    model = run.spec.model
-    return "ceiling" if model.startswith(CEILING) else "floor" if model in FLOORS else "system"
-
-
 def system_name(run: Run, old: bool = False) -> str:
     """Name of a system's run: its label, and what sets it apart from the usual board.
 
@@ -134,7 +128,7 @@ def system_note(runs: Sequence[Run], summary: Mapping[str, Summary]) -> str:
     if (found := summary.get(leader)) and found["mean"] is not None and found["low"] is not None:
         lines += [f"{leader} {found['mean']:.4f}, 95 % [{found['low']:.4f}, {found['high']:.4f}], seeds {seeds}.", ""]
     lines += [f"Seed {run.spec.seed}: {run.record.state}: {run.record.reason}" for run in runs if run.record.reason]
-    if not first.spec.model.startswith(CEILING):
+    if kind_of(first.spec.model) != "ceiling":
         lines += [f"`{bench_command(runs)}`"]
     if card and card.get("departures"):
         lines += ["", "Departures from the paper:", *(f"- {departure}" for departure in card["departures"])]

@@ -24,7 +24,7 @@ from filelock import FileLock
 from ..datasets.errors import SlateBenchError
 from ..metrics.base import read_scores
 from ..metrics.evaluate import Summary, summarise
-from .board import per_run
+from .board import kind_of, per_run
 from .mlflow_text import (
     MACHINERY,
     Value,
@@ -33,7 +33,6 @@ from .mlflow_text import (
     curves,
     dataset_source,
     experiment_note,
-    kind,
     quality,
     system_name,
     system_note,
@@ -351,7 +350,7 @@ def _tags(run: Run) -> dict[str, str]:
     record, spec = run.record, run.spec
     tags = {
         "model": spec.model,
-        "kind": kind(run),
+        "kind": kind_of(run.spec.model),
         "source": spec.source,
         "fingerprint": spec.fingerprint,
         "budget": spec.budget,

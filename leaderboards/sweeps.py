@@ -15,7 +15,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..datasets.errors import SlateBenchError, UsageError
-from ..datasets.text_encoder import DEFAULT_ENCODER
+from .command import unusual_data
 from .records import write_text
 from .schema import Budget, RunSpec, Versions, folder_name
 
@@ -189,7 +189,7 @@ def tuned(runs: Path, spec: RunSpec) -> Tuned:
         UsageError: nobody tuned it on this data with this budget, share of the train slates, encoder and item vectors.
     """
     path = _tuned_file(runs, spec)
-    asked = "".join(f" --{option} {value}" for option, value in _unusual(spec).items())
+    asked = "".join(f" {option} {value}" for option, value in unusual_data(spec).items())
     mend = f"slatebench sweep {spec.model} --dataset {spec.dataset} --budget {spec.budget}{asked}"
     try:
         found = Tuned(**json.loads(path.read_text(encoding="utf-8")))
@@ -206,12 +206,5 @@ def tuned(runs: Path, spec: RunSpec) -> Tuned:
 
 
 def _tuned_file(runs: Path, spec: StudySpec | RunSpec) -> Path:
-    name = "-".join(["tuned", spec.budget, *(f"{option}={value}" for option, value in _unusual(spec).items())])
+    name = "-".join(["tuned", spec.budget, *(f"{option[2:]}={value}" for option, value in unusual_data(spec).items())])
     return _model_folder(runs, spec) / f"{name.replace('/', '--')}.json"
-
-
-def _unusual(spec: StudySpec | RunSpec) -> dict[str, str]:
-    """What the model learns from where that is not as usual, by option of the command line."""
-    found = {} if spec.train_share == 1 else {"train-share": str(spec.train_share)}
-    found |= {} if spec.encoder == DEFAULT_ENCODER else {"encoder": spec.encoder}
-    return found | ({"item-vectors": spec.item_vectors} if spec.item_vectors else {})

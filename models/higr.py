@@ -27,7 +27,7 @@ from .nn.transformer import KeysValues, Transformer
 from .nn.units import CodeUnits
 from .semantic_ids.search import Candidates, item_beam, pick_item
 from .semantic_ids.trie import TriePrior
-from .slate_decoder import Decoded, DecoderConfig, DecoderSampling, SlateDecoder, SlateNetwork
+from .slate_decoder import LONG, Decoded, DecoderConfig, DecoderSampling, SlateDecoder, SlateNetwork
 
 # --- the network ----------------------------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ class HiGR(SlateDecoder):
         "parallel": {"parallel": True},
         "prior": {"prior": True, "learnt_query": True, "max_steps": 150, "learning_rate": 3e-4},
         "pairs": catalogue_pairs.PRESET,
-        "long": {"max_steps": 2000},  # for more train slates than Bundle has: 400 are six epochs there
+        "long": LONG,
         "orpo": {"alignment": "orpo"},
         "dpo": {"alignment": "dpo"},
         "simpo": {"alignment": "simpo"},

@@ -28,7 +28,7 @@ from .nn.units import CodeUnits
 from .semantic_ids.feasible import OPEN, code_mass, feasible
 from .semantic_ids.trie import DIGIT_STEP, TriePrior
 from .semantic_ids.unmasking import best_items, fix_surest, pick_slots, settle, surest
-from .slate_decoder import Decoded, DecoderConfig, DecodingTask, SlateDecoder, SlateNetwork, SlateSampling
+from .slate_decoder import LONG, Decoded, DecoderConfig, DecodingTask, SlateDecoder, SlateNetwork, SlateSampling
 
 SPAN = 80.0  # logits by which an item may lie below the best before its prior mass counts as nothing
 ELSEWHERE = 1e4  # a slot's item is taken off its known codes only where no item with them is left
@@ -197,7 +197,7 @@ class MaskGR(SlateDecoder):
     PRESETS: ClassVar = {
         "prior": {"prior": True, "max_steps": 150},
         "pairs": catalogue_pairs.PRESET,
-        "long": {"max_steps": 2000},  # for more train slates than Bundle has: 400 are six epochs there
+        "long": LONG,
         "confidence": {"decoder": "confidence", "passes": 8},
         "sampled": {"temperature": 1.0},
         "large": {"width": 256, "layers": 6, "learning_rate": 7e-4},

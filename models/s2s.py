@@ -23,7 +23,7 @@ from .nn.transformer import Transformer
 from .nn.units import CodeUnits, ContentUnits
 from .semantic_ids.search import item_beam, pick_item
 from .semantic_ids.trie import Beams, TriePrior, advance
-from .slate_decoder import Decoded, DecoderConfig, DecoderSampling, SlateDecoder, SlateNetwork
+from .slate_decoder import LONG, Decoded, DecoderConfig, DecoderSampling, SlateDecoder, SlateNetwork
 
 SLOT_STEP = 1e-3  # by which a slot counts less than the one before in a beam over slates: of equal sets, best first
 
@@ -114,7 +114,7 @@ class S2S(SlateDecoder):
         "sids": {"units": "sids"},
         "prior": {"prior": True, "learnt_query": True, "max_steps": 150, "learning_rate": 3e-4},
         "pairs": catalogue_pairs.PRESET,
-        "long": {"max_steps": 2000},  # for more train slates than Bundle has: 400 are six epochs there
+        "long": LONG,
         "slate-beam": {"search": "slate", "temperature": 0.0},
         "sampled": {"temperature": 1.0, "beam": 20, "search": "item"},
         "large": {"width": 256, "layers": 6, "learning_rate": 7e-4},

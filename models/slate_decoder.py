@@ -34,6 +34,7 @@ from .semantic_ids.trie import TriePrior
 from .slate_latents import SlateTask, prompt_condition, seed_condition
 from .training import TrainingConfig, checkpoint_file, fit_network, pick_device, seed_of, seeded
 
+LONG = {"max_steps": 2000}  # preset, for more train slates than Bundle has: 400 steps are six epochs there
 NEIGHBOURS = 5  # of a train item, to fill a short slate with
 
 

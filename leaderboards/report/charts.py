@@ -198,10 +198,10 @@ def _names(front: Sequence[dict[str, Any]], points: Sequence[dict[str, Any]]) ->
     """Names of the systems on the front, above and to the left of it, where no point lies; none on top of another."""
     low, high = min(row["low"] for row in points), max(row["high"] for row in points)
     middle = math.sqrt(min(row["x"] for row in points) * max(row["x"] for row in points))  # of a logarithmic axis
-    placed: list[dict[str, Any]] = []
+    gap, height, placed = 0.05 * (high - low), low, []
     for row in front:
-        gap = 0.05 * (high - low)
-        placed.append({**row, "y": max([row["y"] + gap, *(other["y"] + gap for other in placed)])})
+        height = max(row["y"], height) + gap
+        placed.append({**row, "y": height})
     right = [row for row in placed if row["x"] > middle]
     left = [row for row in placed if row["x"] <= middle]
     return [

@@ -33,7 +33,9 @@ def sweep_plots(board: Board, trials: pl.DataFrame) -> list[Group]:
     searched = dict.fromkeys(name for row in kept["settings"].to_list() for name in json.loads(row))
     numeric = [name for name in searched if kept.schema[name].is_numeric()]
     names = [*(name for name in FIRST if name in numeric), *(name for name in numeric if name not in FIRST)]
-    names = names[:SETTINGS_SHOWN] + [LATENCY] * (LATENCY in kept.columns and kept[LATENCY].is_not_null().any())
+    names = names[:SETTINGS_SHOWN]
+    if LATENCY in kept.columns and kept[LATENCY].is_not_null().any():
+        names.append(LATENCY)
     figures = [_plot(kept.filter(pl.col(name).is_not_null()), name, leader) for name in names]
     return [Group("Sweeps", figures)] if figures else []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -16,21 +15,19 @@ from typing import Any
 import polars as pl
 import pytest
 from filelock import Timeout
-from typer.testing import CliRunner
 
-from slatebench.benchmark.bench import bench
-from slatebench.benchmark.cell import Cell, plan
+from slatebench.benchmark.cell import Cell
 from slatebench.benchmark.cli import app
 from slatebench.benchmark.cli_sweep import _print
 from slatebench.benchmark.latency import latency_lock
 from slatebench.benchmark.sweep import _collect, _prepare, sweep
-from slatebench.benchmark.sweep_space import Range, as_json, distributions, parse_over, points, search_space
+from slatebench.benchmark.sweep_space import Range, as_json
 from slatebench.benchmark.sweep_study import best_trials, counted, next_trial, open_study, settings_of
 from slatebench.benchmark.sweep_worker import run_trials, study_spec
-from slatebench.datasets.errors import SlateBenchError, UsageError
-from slatebench.leaderboards.sweeps import StudySpec, read_sweeps, tuned
+from slatebench.datasets.errors import SlateBenchError
+from slatebench.leaderboards.sweeps import StudySpec, read_sweeps
 from slatebench.leaderboards.sweeps_mlflow import rebuild_sweeps
-from slatebench.models.registry import model_class, model_names
+from slatebench.models.registry import model_class
 
 TEMPERATURE = {"temperature": Range(0.0, 2.0, 0.1)}
 
@@ -349,138 +346,12 @@ def test_freshness_as_an_objective_takes_four_samples(plugins: Path, tmp_path: P
     assert trials.filter("best")["freshness"].max() == fresh[2.0]  # nothing is fresher: on the front
 
 
-def test_tuned_settings_go_into_a_bench(plugins: Path, tmp_path: Path) -> None:
-    found = sweep("bm25", "tiny", over={"k1": [0.1, 3.0]}, fit=True, sampler="grid", budget="smoke", test=False,
-                  mlflow=False, runs=tmp_path)  # fmt: skip
-    spec = plan(Cell(dataset="tiny", model="bm25", budget="smoke")).spec
-    stored = tuned(tmp_path, spec)
-    assert (stored.settings, stored.value) == (found.settings, found.best[0]["ndcg_sim_at_10"])
-    assert (stored.study, stored.trials) == (found.spec.hash, 2)
-    done = bench("bm25", "tiny", budget="smoke", tuned=True, latency=False, mlflow=False, runs=tmp_path)
-    assert done.runs[0].record.label == f"bm25 k1={found.settings['k1']}" and done.runs[0].record.fit_cached
-    with pytest.raises(UsageError, match="no tuned settings of popularity on tiny"):
-        tuned(tmp_path, spec.model_copy(update={"model": "popularity"}))
-    with pytest.raises(UsageError, match="tuned on fingerprint"):
-        tuned(tmp_path, spec.model_copy(update={"fingerprint": "another"}))
-
-
-UNUSUAL: dict[str, Any] = {"train_share": 0.5, "encoder": "hash", "item_vectors": "lsa"}
-OPTIONS = ["--train-share", "0.5", "--encoder", "hash", "--item-vectors", "lsa"]
-
-
-def test_a_sweep_on_less_data_or_other_vectors_tunes_for_benches_on_the_same(plugins: Path, tmp_path: Path) -> None:
-    shared: dict[str, Any] = UNUSUAL | {"budget": "smoke", "runs": tmp_path, "latency": False, "mlflow": False}
-    found = sweep("prompt2vec", "tiny", over={"prior_weight": [0.0, 1.0]}, sampler="grid", **shared)
-    run = found.run
-    assert run is not None and {name: getattr(run.spec, name) for name in UNUSUAL} == UNUSUAL
-    assert run.spec.sampling["prior_weight"] == found.settings["prior_weight"]
-    assert found.command.endswith(" ".join(["--budget", "smoke", *OPTIONS]))
-    assert bench("prompt2vec", "tiny", tuned=True, **shared).runs[0].folder == run.folder
-    for usual in ({"train_share": 1.0}, {"encoder": "minilm"}, {"item_vectors": None}):
-        with pytest.raises(UsageError, match="no tuned settings of prompt2vec on tiny"):
-            tuned(tmp_path, run.spec.model_copy(update=usual))
-
-
-def test_the_command_hands_them_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = {}
-
-    def stop(model: str, dataset: str, **options: Any) -> None:
-        asked.update(options)
-        raise UsageError("that was all")
-
-    monkeypatch.setattr(sys.modules[sweep.__module__], "sweep", stop)
-    CliRunner().invoke(app, ["sweep", "bm25", "-d", "tiny", *OPTIONS])
-    assert {name: asked[name] for name in UNUSUAL} == UNUSUAL
-
-
-def test_a_study_on_the_usual_data_and_vectors_keeps_the_hash_of_before_these_could_be_chosen(
-    plugins: Path, tmp_path: Path
-) -> None:
-    _, spec, _ = prepared(tmp_path, over=TEMPERATURE)
-    content = spec.model_dump()
-    older = {name: value for name, value in content.items() if name not in ("train_share", "item_vectors")}
-    digest = hashlib.sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()
-    assert StudySpec(**older) == spec and digest.startswith(spec.hash)
-    others = [StudySpec(**content | changed).hash for changed in ({"train_share": 0.5}, {"item_vectors": "lsa"})]
-    assert len({spec.hash, *others}) == 3
-
-
 def test_the_table_names_the_winner_and_how_to_run_it_again(whole: Any, capsys: pytest.CaptureFixture) -> None:
     found, _ = whole
     _print(found)
     out = capsys.readouterr().out
     assert f"winner: {found.command}" in out and f"Pareto front, {len(found.best)} of 5 trials" in out
     assert f"seed 0\nstudy {found.spec.hash}" in out and "grid" in out
-
-
-# --- what is searched ------------------------------------------------------------------------------------------------
-
-
-def test_axes_vary_one_field_at_a_time_from_the_defaults() -> None:
-    over = parse_over(["steps=2,5,10", "guidance=1,1.5,2", "eta=0,1"])
-    space = search_space(model_class("dmsg"), [], "standard", {}, over, fit=False)
-    default = {"steps": 5, "guidance": 2.0, "eta": 0.0}
-    found = points("axes", space, default)
-    assert found[0] == default
-    assert all(sum(point[name] != default[name] for name in default) == 1 for point in found[1:])
-    assert [point["steps"] for point in found if point["steps"] != 5] == [2, 10]
-    assert len(found) == 1 + 2 + 2 + 1
-    assert len(points("grid", space, default)) == 3 * 3 * 2
-
-
-def test_a_range_holds_what_its_field_takes() -> None:
-    over = parse_over(["guidance=1:5", "steps=2:10", "eta=0:1:0.5"])
-    space = search_space(model_class("dmsg"), [], "standard", {}, over, fit=False)
-    assert space == {"guidance": Range(1.0, 5.0), "steps": Range(2, 10), "eta": Range(0.0, 1.0, 0.5)}
-    drawn = distributions(space)
-    assert (
-        type(drawn["guidance"]).__name__ == "FloatDistribution" and type(drawn["steps"]).__name__ == "IntDistribution"
-    )
-    for wrong in ("steps=2:10:0.5", "compile=0:1", "order=1:2"):
-        with pytest.raises(UsageError):
-            search_space(model_class("dmsg"), [], "standard", {}, parse_over([wrong]), fit=False)
-
-
-@pytest.mark.parametrize("name", model_names())
-def test_search_spaces_of_the_models_hold_values_that_they_take(name: str) -> None:
-    cls = model_class(name)
-    if cls.SPACE:
-        assert search_space(cls, [], "standard", {}, {}, fit=True).keys() == cls.SPACE.keys()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["bm25", "--over", "temprature=0:2"], "did you mean 'temperature'"),
-        (["bm25", "--over", "temperature=2:0"], "nothing lies between 2 and 0"),
-        (["bm25", "--over", "temperature=-1:2"], "temperature=-1"),
-        (["bm25", "--over", "temperature="], "write name="),
-        (["bm25", "--over", "k1=1:2"], "add --fit"),
-        (["bm25"], "with --fit: k1, b"),
-        (["popularity"], "popularity has nothing to sweep"),
-        (["dense"], "--over: temperature"),
-        (["bm25", "--over", "temperature=0:2", "--objective", "ndcg_sim"], "unknown objective 'ndcg_sim'"),
-        (["bm25", "--over", "temperature=0:2", "--objective", "popularity"], "is no objective"),
-        (["bm25", "--over", "temperature=0:2", "--sampler", "grid"], "needs values or a step"),
-        (["bm25", "--over", "temperature=0:2", "--sampler", "tpa"], "did you mean 'tpe'"),
-        (["bm25", "--over", "temperature=0:2", "--set", "temperature=1"], "choose one"),
-        (["ceiling:reference", "--over", "k=1:2"], "is no model"),
-    ],
-)
-def test_mistakes_are_told_in_one_line(plugins: Path, tmp_path: Path, arguments: list[str], says: str) -> None:
-    names = {"--over": "over", "--objective": "objectives", "--sampler": "sampler", "--set": "set"}
-    given = {names[key]: value for key, value in zip(arguments[1::2], arguments[2::2], strict=True)}
-    with pytest.raises(UsageError) as error:
-        asked = {"over": parse_over([given["over"]])} if "over" in given else {}
-        asked |= {key: [value] if key == "objectives" else value for key, value in given.items() if key not in asked}
-        cell = {"overrides": {"temperature": 1}} if asked.pop("set", None) else {}
-        study_spec(
-            Cell(dataset="tiny", model=arguments[0], part="valid", budget="smoke", **cell),
-            {"objectives": [], "sampler": None, "fit": False, "any": False, "pruner": None}
-            | asked
-            | {"over": as_json(asked.get("over", {}))},
-        )
-    assert says in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_journal_of_another_study_is_refused(plugins: Path, tmp_path: Path) -> None:
