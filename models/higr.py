@@ -157,8 +157,9 @@ class HiGR(SlateDecoder):
         decode = self._all_at_once if self.config.parallel else self._slot_by_slot
         return decode(context, mask, generator, rows, k, used, prior, s, uniform)
 
-    def _items(self, plan: Tensor, generator: Stepper, width: int, used: Tensor, prior: TriePrior | None) -> Candidates:
-        """A beam inside each item, from the preference embeddings `plan` [R, w]."""
+    def _items(self, plan: Tensor, generator: Stepper, width: int, used: Tensor, prior: TriePrior | None,
+               keep: int = 0) -> Candidates:  # fmt: skip
+        """A beam inside each item, from the preference embeddings `plan` [R, w]; `keep`: see `item_beam`."""
         network, trie = self.network, self.ids.trie
         own: Cache | None = None
 
@@ -170,7 +171,7 @@ class HiGR(SlateDecoder):
             hidden, own = step(generator, x + network.levels.weight[level], own)
             return network.units.logits(hidden, level)
 
-        return item_beam(trie, ask, len(plan), width, used, prior)
+        return item_beam(trie, ask, len(plan), width, used, prior, keep=keep)
 
     def _slot_by_slot(self, context: Tensor, mask: Tensor, generator: Stepper, rows: Tensor, k: int, used: Tensor,
                       prior: TriePrior | None, s: Any, uniform: Tensor) -> Decoded:  # fmt: skip
@@ -194,7 +195,7 @@ class HiGR(SlateDecoder):
                      prior: TriePrior | None, s: Any, uniform: Tensor) -> Decoded:  # fmt: skip
         """One pass of the planner, all items at once, then from left to right each slot's best item that is free.
 
-        Slots may all want the same items, so that a slot's beam is at least as wide as there are slots.
+        Slots may all want the same items, so that each keeps at least as many candidates as there are slots.
         """
         network, R, seeds, P = self.network, len(rows), used, len(context)
         slot = torch.arange(k, device=rows.device)
@@ -202,7 +203,7 @@ class HiGR(SlateDecoder):
         plan = plan[rows]  # [R, k, w]
         each = torch.arange(R, device=rows.device).repeat_interleave(k)
         asked = prior.take(each) if prior is not None else None
-        found = self._items(plan.flatten(0, 1), generator, max(s.beam, k), seeds[each], asked)
+        found = self._items(plan.flatten(0, 1), generator, s.beam, seeds[each], asked, keep=k)
         candidates, found_scores = found.places.unflatten(0, (R, k)), found.scores.unflatten(0, (R, k))
         scores, repeats = [], torch.zeros(R)
         for m in range(k):

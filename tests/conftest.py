@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,9 @@ from hypothesis import settings
 
 settings.register_profile("house", deadline=None)  # a busy machine is no failure: speed has its own suite
 settings.load_profile("house")
+
+# A job in a shell's background ignores Ctrl-C, and so would all processes that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # One thread: two cores are shared, and a second thread makes small work slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

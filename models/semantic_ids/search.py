@@ -38,7 +38,7 @@ class Candidates:
 
 
 def item_beam(
-    trie: Trie, ask: Ask, rows: int, width: int, used: Tensor, prior: TriePrior | None, spare: int = 1
+    trie: Trie, ask: Ask, rows: int, width: int, used: Tensor, prior: TriePrior | None, spare: int = 1, keep: int = 0
 ) -> Candidates:
     """The best items for one slot of each row, by a beam through the D levels of codes and the digit.
 
@@ -51,6 +51,8 @@ def item_beam(
         prior: of the rows.
         spare: at the last level, of more than so many beams only the best and those with a choice left are asked for
             (most items are alone below their first codes: their last code is certain, its log-probability 0).
+        keep: candidates wanted, also where the beam is narrower: from the code before the last on, the beam is at
+            least so wide (which costs little: see `spare`).
     """
     gone = trie.exhausted(used[:, None])
     beams = Beams.root(rows, used.device)
@@ -68,6 +70,8 @@ def item_beam(
             if logits is not None:
                 wide = logits.new_zeros(*source.shape, logits.shape[-1])
                 logits = wide.scatter_(1, open_[..., None].expand(-1, -1, logits.shape[-1]), logits)
+        if level >= trie.levels - 2:
+            width = max(width, keep)
         found = advance(trie, level, beams, logits, width, gone[level + 1], prior)
         beams, source, repeats = found.beams, found.source, repeats | found.repeats
         invalid = invalid if found.invalid is None else invalid | found.invalid

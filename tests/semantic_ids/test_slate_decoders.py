@@ -200,6 +200,21 @@ def test_parallel_fills_every_slot_though_all_slots_want_the_same_item(models, d
         assert slates.diagnostics["raw_duplicate_rate"].max() <= 0.81  # the first slot never repeats
 
 
+def test_parallel_with_one_beam_keeps_all_items_below_each_slots_best_first_code(models, data):
+    model, requests = models("higr:parallel"), data.valid_requests.head(3)
+    first_codes = model.ids.trie.codes_of(torch.arange(240))[:, 0].numpy()
+    found = generate(model, requests, k=8, beam=1)[:, 0]
+    for p, slate in enumerate(found.tolist()):
+        codes = torch.zeros(1, 8, model.ids.trie.levels, dtype=torch.long)
+        hidden, _ = teacher_forced(model, requests[[p]], codes)
+        logits = model.network.units.logits(hidden[0, :, 0], 0).detach().numpy()  # of each slot's first code
+        scores = item_log_probs(model, requests[[p] * 240], np.tile(np.arange(240)[:, None], 8))  # without feedback
+        for m in range(8):
+            code = max(set(first_codes), key=lambda c: logits[m, c])
+            free = [i for i in range(240) if first_codes[i] == code and i not in slate[:m]]
+            assert slate[m] in free and scores[slate[m], m] >= scores[free, m].max() - 1e-4
+
+
 @pytest.mark.parametrize("address", ["s2s:sids", "higr", "higr:parallel"])
 def test_raw_rates_say_what_the_trie_repaired(models, data, address):
     slates = models(address).generate(data.valid_requests, 5, sampling=models(address).Sampling(beam=1))
