@@ -285,14 +285,14 @@ def ui(
     import os
     import subprocess
 
-    from ..leaderboards.mlflow_view import connect, log_runs, page, tracking_uri
+    from ..leaderboards.mlflow_view import connect, is_server, log_runs, page, tracking_uri, without_password
     from ..leaderboards.records import list_runs, runs_folder
     from ..leaderboards.sweeps import list_studies
     from ..leaderboards.sweeps_mlflow import rebuild_sweeps
 
     folder = runs_folder(runs).resolve()
     uri = tracking_uri(folder)
-    served = uri.startswith("http")  # by a server that runs already
+    served, shown = is_server(uri), without_password(uri)
     found = list_runs(folder)[0]
     if not served:
         if not found and not list_studies(folder)[0]:
@@ -302,19 +302,21 @@ def ui(
     client = connect(folder)
     experiments = [e for e in client.search_experiments() if e.name != "Default"]
     if found and not experiments:
-        print(f"MLflow at {uri} is empty: logging {len(found)} records", flush=True)
+        print(f"MLflow at {shown} is empty: logging {len(found)} records", flush=True)
         log_runs(found, folder)
         rebuild_sweeps(folder)
         experiments = [e for e in client.search_experiments() if e.name != "Default"]
-    server = uri.rstrip("/") if served else f"http://127.0.0.1:{port}"
+    server = shown.rstrip("/") if served else f"http://127.0.0.1:{port}"
     for experiment in experiments:
         print(f"{experiment.name}: {server}/{page(experiment.experiment_id)}", flush=True)
         print(f"{' ' * len(experiment.name)}  {server}/{page(experiment.experiment_id, 'CHART')}", flush=True)
     if served:
-        print(f"the server is {uri}" if experiments else f"{uri}: no runs yet: slatebench bench bm25 --dataset bundle")
+        mend = "no runs yet: slatebench bench bm25 --dataset bundle"
+        print(f"the server is {shown}" if experiments else f"{shown}: {mend}")
         return
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port",
+    environment |= {"MLFLOW_BACKEND_STORE_URI": uri}  # no argument: those are seen by everybody on the machine
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port",
                str(port), "--workers", "1", "--artifacts-destination", str(folder / "mlartifacts")]  # fmt: skip
     raise typer.Exit(subprocess.call(command, env=environment, cwd=folder))
 

@@ -54,15 +54,18 @@ def publish(
 @leaderboard_app.command()
 def rebuild(runs: RunsOption = None) -> None:
     """Make the MLflow view again from nothing: of all records, and of all finished sweeps."""
+    from rich.console import Console
+
     from ..leaderboards.mlflow_view import rebuild as rebuild_view
-    from ..leaderboards.mlflow_view import tracking_uri
+    from ..leaderboards.mlflow_view import tracking_uri, without_password
     from ..leaderboards.records import list_runs, runs_folder
     from ..leaderboards.sweeps_mlflow import rebuild_sweeps
 
     folder = runs_folder(runs).resolve()
     found, problems = list_runs(folder)
-    count = rebuild_view(found, folder)
-    sweeps, damaged = rebuild_sweeps(folder)
-    print(f"{count} records and {sweeps} sweeps logged to {tracking_uri(folder)}")
+    with Console(stderr=True).status(f"logging {len(found)} records") as status:
+        count = rebuild_view(found, folder, status.update)
+        sweeps, damaged = rebuild_sweeps(folder, status.update)
+    print(f"{count} records and {sweeps} sweeps logged to {without_password(tracking_uri(folder))}")
     for problem in problems + damaged:
         print(f"left out: {problem}")

@@ -107,9 +107,9 @@ def _records(folder: Path) -> list[Finding]:
 
 
 def _mlflow(folder: Path) -> Finding:
-    from ..leaderboards.mlflow_view import connect, tracking_uri
+    from ..leaderboards.mlflow_view import connect, tracking_uri, without_password
 
-    uri = tracking_uri(folder)
+    uri = without_password(tracking_uri(folder))
     if uri.startswith("sqlite") and not (folder / "mlflow.db").exists():
         return Finding("mlflow", "note", f"no store yet at {uri}", "the first bench makes it")
     try:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -59,6 +60,20 @@ def tracking_uri(runs: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(runs / 'mlflow.db').resolve()}"
 
 
+def is_server(uri: str) -> bool:
+    """Is it an MLflow server's address? Otherwise a database, which we open ourselves."""
+    return uri.startswith("http")
+
+
+def without_password(uri: str) -> str:
+    """A tracking URI as it may be printed.
+
+    >>> without_password("postgresql://ann:secret@host/bench")
+    'postgresql://ann:***@host/bench'
+    """
+    return re.sub(r"(?<=://)([^/@:]*):[^/]*@", r"\1:***@", uri)
+
+
 def page(experiment: str, mode: str = "TABLE") -> str:
     """Address of a dataset's page below that of the server: its systems as a table, or (CHART) as charts."""
     view = f"viewStateShareKey={VIEW_NAME}&compareRunsMode={mode}"
@@ -74,6 +89,7 @@ def connect(runs: Path) -> MlflowClient:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its table migrations are no news
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run, into our --json too
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # a server that is not there must not hang a bench
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     from mlflow import MlflowClient
@@ -98,8 +114,11 @@ def named_errors(uri: str) -> Iterator[None]:
         raise
     except Exception as error:
         line = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        if isinstance(error, ModuleNotFoundError):
+            line += ", the store's driver (for Postgres: pip install 'psycopg[binary]')"
         raise SlateBenchError(
-            f"MLflow at {uri}: {line}; the records are safe, `slatebench leaderboard rebuild` logs them again"
+            f"MLflow at {without_password(uri)}: {line}; the records are safe, "
+            "`slatebench leaderboard rebuild` logs them again"
         ) from error
 
 
@@ -120,10 +139,15 @@ def log_runs(runs: Sequence[Run], folder: Path) -> int:
     return _show(list({run.spec.hash: run for run in (*on_disk, *runs)}.values()), connect(folder), folder)
 
 
-def rebuild(runs: Sequence[Run], folder: Path) -> int:
+def rebuild(runs: Sequence[Run], folder: Path, report: Callable[[str], None] = lambda _: None) -> int:
     """Make the view of these records again from nothing: all runs of ours that MLflow shows are deleted first.
 
     Those of sweeps are `sweeps_mlflow.rebuild_sweeps`'s.
+
+    Args:
+        runs: to be shown.
+        folder: of the records.
+        report: is told what is being logged.
 
     Returns:
         How many records were logged.
@@ -133,10 +157,12 @@ def rebuild(runs: Sequence[Run], folder: Path) -> int:
         for experiment in client.search_experiments():
             for shown in _shown(client, experiment.experiment_id).values():
                 delete_runs(client, shown, folder)
-    return _show(runs, client, folder)
+    return _show(runs, client, folder, report)
 
 
-def _show(runs: Sequence[Run], client: MlflowClient, folder: Path) -> int:
+def _show(
+    runs: Sequence[Run], client: MlflowClient, folder: Path, report: Callable[[str], None] = lambda _: None
+) -> int:
     logged = 0
     with named_errors(client.tracking_uri), view_lock(folder):
         for dataset in sorted({run.spec.dataset for run in runs}):
@@ -154,6 +180,7 @@ def _show(runs: Sequence[Run], client: MlflowClient, folder: Path) -> int:
                 if [run.data.tags[CONTENT_TAG] for run in before if CONTENT_TAG in run.data.tags] == [content]:
                     continue
                 delete_runs(client, before, folder)
+                report(f"{name} on {dataset}")
                 _log_system(client, experiment, name, members, content)
                 logged += len(members)
     return logged
@@ -209,9 +236,9 @@ def open_experiment(client: MlflowClient, name: str, folder: Path) -> str:
     """
     found = client.get_experiment_by_name(name)
     if found is None:
-        # sqlite would fix the artifacts to the current folder; a server knows its own place
+        # a database would fix the artifacts to the current folder; a server knows its own place
         place = None
-        if client.tracking_uri.startswith("sqlite"):
+        if not is_server(client.tracking_uri):
             place = (folder / "mlartifacts" / name).resolve().as_uri()
         # the tag opens MLflow's training view; without it the page shows its GenAI view, where runs look empty
         tags = {"mlflow.experimentKind": "custom_model_development"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,11 +56,12 @@ def log_sweep(spec: StudySpec, folder: Path, runs: Path) -> str:
         return _log(client, experiment, spec, folder)
 
 
-def rebuild_sweeps(runs: Path) -> tuple[int, list[str]]:
+def rebuild_sweeps(runs: Path, report: Callable[[str], None] = lambda _: None) -> tuple[int, list[str]]:
     """Make the view of all finished sweeps again from their files: what MLflow shows of sweeps is deleted first.
 
     Args:
         runs: folder of the records.
+        report: is told what is being logged.
 
     Returns:
         How many sweeps were logged, and a line for each that is not readable.
@@ -74,6 +76,7 @@ def rebuild_sweeps(runs: Path) -> tuple[int, list[str]]:
             _forget(client, experiment.experiment_id, runs)
     logged = 0
     for spec, folder in studies:
+        report(f"sweep of {spec.model} on {spec.dataset}")
         try:
             log_sweep(spec, folder, runs)
             logged += 1
