@@ -129,7 +129,7 @@ class HiGR(SlateDecoder):
     }  # fmt: skip
     PRESETS: ClassVar = {
         "parallel": {"parallel": True},
-        "prior": {"prior": True, "learnt_query": True, "max_steps": 150, "learning_rate": 3e-4},
+        "prior": {"prior": True, "learnt_query": True, "max_steps": 150},
         "pairs": catalogue_pairs.PRESET,
         "long": LONG,
         "orpo": {"alignment": "orpo"},

@@ -12,6 +12,7 @@ from ..datasets.features import Features
 from ..datasets.schema import Catalog, Slates, TrainData
 from .base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
 from .bm25_index import BM25Index
+from .ordering import ORDERED, RankedSampling, emitted
 from .prior import RetrievalPrior
 from .ranking import rank
 
@@ -25,14 +26,18 @@ class Hybrid(SlateModel):
         paper="none: a weighted sum of z-scores, the usual fusion of lexical and dense retrieval",
         conditions=frozenset({"prompt"}),
         summary="Scores of dense and bm25, z-scored per prompt over the catalogue: the prior other models may use.",
-        departures=("the weight .25 was taken over from a prototype on Bundle, not tuned per data set",),
+        departures=(
+            "the weight .25 was taken over from a prototype on Bundle, not tuned per data set",
+            "ordered: the same items, those nearest to the prompt first",
+        ),
     )
 
-    class Sampling(Settings):
+    class Sampling(RankedSampling):
         """The mixture."""
 
         bm25_weight: float = Field(0.25, ge=0, description="of the z-scored BM25 beside the z-scored cosine")
 
+    PRESETS: ClassVar = {"ordered": ORDERED}
     SPACE: ClassVar = {"bm25_weight": (0.0, 1.0, 0.05)}
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
@@ -46,12 +51,12 @@ class Hybrid(SlateModel):
     def generate(self, requests: pl.DataFrame, k: int, *, samples: int = 1, seed: int = 0,
                  sampling: Settings | None = None) -> Slates:  # fmt: skip
         """Slates [P, samples, k]."""
-        weight = self._asked(sampling).bm25_weight
+        s = self._asked(sampling)
 
         def score(part: pl.DataFrame) -> np.ndarray:
-            return self.prior.scores(part, "zscored", bm25_weight=weight)
+            return self.prior.scores(part, "zscored", bm25_weight=s.bm25_weight)
 
-        return rank(requests, k, score, self.catalog, samples=samples)
+        return emitted(rank(requests, k, score, self.catalog, samples=samples), requests, self.features, s.order)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The BM25 index."""

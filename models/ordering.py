@@ -8,10 +8,29 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import polars as pl
+from pydantic import Field
 
-from ..datasets.schema import EMPTY
+from ..datasets.features import Features
+from ..datasets.schema import EMPTY, Slates
+from .base import Settings
 
 Order = Literal["slot", "confidence", "prompt", "prompt2vec"]
+ORDERED = {"order": "prompt"}  # preset of models that rank: what the order alone is worth
+
+
+class RankedSampling(Settings):
+    """Sampling of models that rank the catalogue."""
+
+    order: Literal["score", "prompt"] = Field("score", description="of the emitted slate: score or prompt")
+
+
+def emitted(slates: Slates, requests: pl.DataFrame, features: Features, order: str) -> Slates:
+    """The same slates in the order that was asked for; `score`: as they are."""
+    if order == "score":
+        return slates
+    prompts = features.prompts(requests["prompt"].to_list())
+    return Slates(by_cosine(slates.items, prompts, features.item_texts()), slates.diagnostics)
 
 
 def by_score(items: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from ..datasets.features import Features
 from ..datasets.schema import Catalog, Slates, TrainData
 from ..datasets.text_encoder import unit_rows
 from .base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
+from .ordering import ORDERED, RankedSampling, emitted
 from .prior import UNIT, RetrievalPrior
 from .ranking import nearest, rank
 
@@ -32,6 +33,7 @@ class Prompt2Vec(SlateModel):
             "retrieval; needs prompts and items in one space and turns into direct where item vectors are word2vec",
             "preset prior: ranks by the centred cosine plus the retrieval prior, as dmsg's rounding does: the control "
             "of dmsg:prior and dmsg:consensus",
+            "ordered: the same items, those nearest to the prompt first",
         ),
     )
     _prior: RetrievalPrior | None = None  # made when first asked for
@@ -44,14 +46,14 @@ class Prompt2Vec(SlateModel):
         )
         alpha: float = Field(3.0, gt=0, description="ridge penalty")
 
-    class Sampling(Settings):
+    class Sampling(RankedSampling):
         """How the centre becomes items."""
 
         prior_weight: float = Field(
             0.0, ge=0, description="of the retrieval prior beside the centred cosine; 0 = inner products alone"
         )
 
-    PRESETS: ClassVar = {"prior": {"prior_weight": 0.3}}
+    PRESETS: ClassVar = {"prior": {"prior_weight": 0.3}, "ordered": ORDERED}
     SPACE: ClassVar = {"alpha": (0.1, 100.0, "log"), "target": ["residual", "direct"]}
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
@@ -91,11 +93,15 @@ class Prompt2Vec(SlateModel):
     def generate(self, requests: pl.DataFrame, k: int, *, samples: int = 1, seed: int = 0,
                  sampling: Settings | None = None) -> Slates:  # fmt: skip
         """Slates [P, samples, k]."""
-        if weight := self._asked(sampling).prior_weight:
-            return rank(requests, k, lambda part: self._with_prior(part, weight), self.catalog, samples=samples)
-        centres, seeds = self.centres(requests["prompt"].to_list()), requests["seed_items"].to_list()
-        items, _ = nearest(centres, self.features.items(), k, self.catalog.by_popularity, seeds)  # [P, k]
-        return Slates(np.repeat(items[:, None], samples, axis=1))
+        s = self._asked(sampling)
+        if s.prior_weight:
+            slates = rank(requests, k, lambda part: self._with_prior(part, s.prior_weight), self.catalog,
+                          samples=samples)  # fmt: skip
+        else:
+            centres, seeds = self.centres(requests["prompt"].to_list()), requests["seed_items"].to_list()
+            items, _ = nearest(centres, self.features.items(), k, self.catalog.by_popularity, seeds)  # [P, k]
+            slates = Slates(np.repeat(items[:, None], samples, axis=1))
+        return emitted(slates, requests, self.features, s.order)
 
     def _with_prior(self, requests: pl.DataFrame, weight: float) -> np.ndarray:
         """Scores [P, N]: cosine of centre and item about the catalogue's mean, plus the weighted prior."""

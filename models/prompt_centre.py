@@ -9,6 +9,7 @@ import numpy as np
 from ..datasets.features import Features
 from ..datasets.schema import Catalog, TrainData
 from .base import Evaluate, FitReport, ModelCard, Progress, Settings, no_progress
+from .ordering import ORDERED
 from .prompt2vec import Prompt2Vec, slate_means
 from .ranking import nearest
 
@@ -36,7 +37,7 @@ class PromptCentre(Prompt2Vec):
     class Config(Settings):
         """Nothing to set."""
 
-    PRESETS: ClassVar = {"prior": {"prior_weight": 0.1}}
+    PRESETS: ClassVar = {"prior": {"prior_weight": 0.1}, "ordered": ORDERED}
     SPACE: ClassVar = {}
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,

@@ -12,6 +12,7 @@ from scipy import sparse
 from ..datasets.features import Features
 from ..datasets.schema import EMPTY, Catalog, Slates, TrainData
 from .base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
+from .ordering import ORDERED, RankedSampling, emitted
 from .ranking import nearest, rank
 
 
@@ -26,6 +27,7 @@ class PromptKNN(SlateModel):
         summary="Cosine of prompt vectors; each item of a neighbour's slate gets the cosine (at least 0) as vote.",
         departures=(
             "can only vote for items of train slates: items without a vote follow by train popularity, then id",
+            "ordered: the same items, those nearest to the prompt first",
         ),
     )
 
@@ -34,6 +36,8 @@ class PromptKNN(SlateModel):
 
         neighbours: int = Field(20, ge=1, description="train prompts that vote")
 
+    Sampling: ClassVar = RankedSampling
+    PRESETS: ClassVar = {"ordered": ORDERED}
     SPACE: ClassVar = {"neighbours": [5, 10, 20, 40, 80]}
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
@@ -69,7 +73,8 @@ class PromptKNN(SlateModel):
             votes: Any = asked @ self.slates  # [B, N], sparse
             return votes.toarray()
 
-        return rank(requests, k, score, self.catalog, samples=samples)
+        slates = rank(requests, k, score, self.catalog, samples=samples)
+        return emitted(slates, requests, self.features, self._asked(sampling).order)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Prompt vectors and slates of train."""

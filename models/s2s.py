@@ -112,7 +112,7 @@ class S2S(SlateDecoder):
     }  # fmt: skip
     PRESETS: ClassVar = {
         "sids": {"units": "sids"},
-        "prior": {"prior": True, "learnt_query": True, "max_steps": 150, "learning_rate": 3e-4},
+        "prior": {"prior": True, "learnt_query": True, "max_steps": 150},
         "pairs": catalogue_pairs.PRESET,
         "long": LONG,
         "slate-beam": {"search": "slate", "temperature": 0.0},

@@ -57,6 +57,7 @@ def server(
                 time.sleep(0.5)
         yield address, experiment.experiment_id, [found[model] for model in SYSTEMS]
     finally:
+        browser.call("Page.navigate", url="about:blank")  # before the page misses its server
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
 

@@ -26,6 +26,7 @@ def test_describe_says_every_value_and_where_it_comes_from():
     assert {row.field: (row.value, row.origin, row.kind) for row in rows[1:]} == {
         "k1": (1.2, "set", "config"),
         "b": (0.75, "default", "config"),
+        "order": ("score", "default", "sampling"),
         "temperature": (rows[-1].value, "preset sampled", "sampling"),
     }
     assert rows[-1].value > 0

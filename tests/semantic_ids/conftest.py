@@ -25,13 +25,17 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models(data):
-    """Fitted for a step or two, then shaken: random weights everywhere, so that nothing hides behind a zero."""
+    """Fitted for a step or two, then shaken: random weights everywhere, so that nothing hides behind a zero.
+
+    They emit slates as they were decoded, not by the prompt.
+    """
     made = {}
 
     def get(address):
         if address not in made:
             name, presets = parse_model(address)
-            small = {"max_steps": 2, "layers": 2, "codes": 8} if name != "trie-prior" else {"codes": 8}
+            small = {"max_steps": 2, "layers": 2, "order": "slot"} if name != "trie-prior" else {}
+            small |= {"codes": 8}
             found = resolve(model_class(name), presets, "smoke", small)
             model = model_class(name)(found.config, found.sampling)
             model.fit(data, seed=1)

@@ -34,7 +34,8 @@ def ask(model, requests, known):
 
 
 def generate(model, requests, k=K, samples=1, **values):
-    return model.generate(requests, k, samples=samples, seed=5, sampling=model.Sampling(**values))
+    sampling = model.Sampling(**{"order": "slot", **values})
+    return model.generate(requests, k, samples=samples, seed=5, sampling=sampling)
 
 
 def masks_only(P, k=K):
@@ -219,6 +220,7 @@ def reads(monkeypatch):
 ])  # fmt: skip
 def test_as_many_passes_as_asked_for(models, data, reads, values):
     model = models("maskgr:prior")
+    reads.clear()  # of the fit
     generate(model, data.valid_requests.head(3), samples=2, **values)
     passes = values.get("passes", 1 + values.get("refinements", 0))
     assert len(reads) == passes == model.cost(K, model.Sampling(**values))["nfe"]
@@ -227,6 +229,7 @@ def test_as_many_passes_as_asked_for(models, data, reads, values):
 @pytest.mark.parametrize("name", ["maskgr", "maskgr:prior"])
 def test_confidence_fixes_one_code_a_slot_and_every_tuple_is_an_item(models, data, reads, name):
     model, passes, codes = models(name), 6, torch.tensor(models(name).ids.codes)
+    reads.clear()  # of the fit
     slates = generate(model, data.valid_requests.head(8), decoder="confidence", passes=passes)
     assert (np.sort(slates.items)[..., 1:] > np.sort(slates.items)[..., :-1]).all() and slates.items.min() >= 0
     assert set(slates.diagnostics) == {"raw_duplicate_rate", "invalid_id_rate", "repair_rate"}

@@ -82,7 +82,7 @@ def test_cached_steps_equal_teacher_forcing(models, data, address, beam, monkeyp
         for i, (level, logits) in enumerate(seen):
             expected = logits_of(model.network.units, hidden[:, i // trie.levels, level], level)
             torch.testing.assert_close(logits[:, 0], expected, atol=1e-4, rtol=1e-4)
-    sampling = model.Sampling(beam=beam)
+    sampling = model.Sampling(beam=beam, order="slot")
     with torch.inference_mode():
         decoded = model._decode_part(requests, K, 1, 0, sampling)
     np.testing.assert_allclose(decoded.scores.numpy(), item_log_probs(model, requests, items), atol=1e-3)
