@@ -135,10 +135,11 @@ def _print(found: Any) -> None:
     elif spec.sampler["name"] in LISTED:
         title = f"{len(rows)} trials"
     else:
-        sign = -1 if spec.directions[0] == "maximize" else 1
-        done = [row for row in rows if row["state"] == "complete"]
-        rows = sorted(done, key=lambda row: (sign * row[spec.objectives[0]], row["trial"]))[:SHOWN]
-        title = f"best {len(rows)} of {found.trials.height} trials"
+        highest = spec.directions[0] == "maximize"
+        distinct = found.trials.filter(state="complete").unique("settings", keep="first", maintain_order=True)
+        best = distinct.sort(spec.objectives[0], descending=highest, maintain_order=True)
+        rows = best.head(SHOWN).to_dicts()  # each settings once: a search comes back to what was best
+        title = f"best {len(rows)} settings of {found.trials.height} trials"
     console.print(_table(found, rows, f"{spec.model} on {spec.dataset}, {spec.requests} validation requests: {title}"))
     sampler = ", ".join(f"{key} {value}" for key, value in spec.sampler.items())
     print(f"sampler: {sampler}, seed {spec.seed}")

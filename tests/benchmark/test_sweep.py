@@ -20,7 +20,7 @@ from slatebench.benchmark.cell import Cell
 from slatebench.benchmark.cli import app
 from slatebench.benchmark.cli_sweep import _print
 from slatebench.benchmark.latency import latency_lock
-from slatebench.benchmark.sweep import _collect, _prepare, sweep
+from slatebench.benchmark.sweep import Sweep, _collect, _prepare, sweep
 from slatebench.benchmark.sweep_space import Range, as_json
 from slatebench.benchmark.sweep_study import best_trials, counted, next_trial, open_study, settings_of
 from slatebench.benchmark.sweep_worker import run_trials, study_spec
@@ -352,6 +352,21 @@ def test_the_table_names_the_winner_and_how_to_run_it_again(whole: Any, capsys: 
     out = capsys.readouterr().out
     assert f"winner: {found.command}" in out and f"Pareto front, {len(found.best)} of 5 trials" in out
     assert f"seed 0\nstudy {found.spec.hash}" in out and "grid" in out
+
+
+def test_the_table_holds_each_settings_once_the_best_first(
+    undisturbed: pl.DataFrame, plugins: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    _, spec, folder = prepared(tmp_path, over=TEMPERATURE)
+    again = undisturbed.filter("best").with_columns(pl.col("trial") + 100, best=pl.lit(False))
+    _print(
+        Sweep(spec, folder, pl.concat([undisturbed, again]), undisturbed.filter("best").to_dicts(), None, [], "", [])
+    )
+    out = capsys.readouterr().out
+    rows = [line.split("│")[1:3] for line in out.splitlines() if line.startswith("│")]
+    found = dict(undisturbed.sort("ndcg_sim_at_10", descending=True, maintain_order=True).select("temperature", "trial")
+                 .unique("temperature", keep="first", maintain_order=True).head(10).rows())  # fmt: skip
+    assert [(int(trial), float(temperature)) for trial, temperature in rows] == [(n, t) for t, n in found.items()]
 
 
 def test_a_journal_of_another_study_is_refused(plugins: Path, tmp_path: Path) -> None:
