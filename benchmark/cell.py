@@ -160,6 +160,7 @@ def plan(cell: Cell) -> Plan:
             own = {key: value for key, value in cell.overrides.items() if key != "allow_collapse"}
             cell = cell.model_copy(update={"overrides": own})
         resolved = resolve(cls, presets, cell.budget, cell.overrides)
+        cell = cell.model_copy(update={"overrides": resolved.changed})
         config, sampling = resolved.config.model_dump(), resolved.sampling.model_dump()
         origin, version = resolved.origin, code_version(cls)
         model = cls(resolved.config, resolved.sampling)

@@ -197,11 +197,15 @@ class SlateModel(ABC):
 
 @dataclass(frozen=True)
 class Resolved:
-    """Settings of a model and where each value came from."""
+    """Settings of a model and where each value came from.
+
+    `changed` are the overrides that change something: a model told by hand what it does anyway is no other system.
+    """
 
     config: Settings
     sampling: Settings
     origin: dict[str, str]  # field -> default | preset NAME | budget NAME | set
+    changed: dict[str, Any]
 
 
 def resolve(cls: type[SlateModel], presets: list[str], budget: Budget, overrides: dict[str, Any]) -> Resolved:
@@ -210,8 +214,10 @@ def resolve(cls: type[SlateModel], presets: list[str], budget: Budget, overrides
     Raises:
         UsageError: an unknown preset or field (names the nearest), or a value of the wrong kind.
     """
-    values: dict[str, Any] = {}
+    fields = {**cls.Config.model_fields, **cls.Sampling.model_fields}
+    values = {key: f.get_default(call_default_factory=True) for key, f in fields.items() if not f.is_required()}
     origin: dict[str, str] = {}
+    changed: dict[str, Any] = {}
     layers: list[tuple[str, dict[str, Any]]] = []
     for preset in presets:
         if preset not in cls.PRESETS:
@@ -219,11 +225,12 @@ def resolve(cls: type[SlateModel], presets: list[str], budget: Budget, overrides
         layers.append((f"preset {preset}", cls.PRESETS[preset]))
     layers.append((f"budget {budget}", cls.BUDGETS.get(budget, {})))
     layers.append(("set", overrides))
-    known = [*cls.Config.model_fields, *cls.Sampling.model_fields]
     for label, layer in layers:
         for key, value in layer.items():
-            if key not in known:
-                raise unknown_name(f"setting of {cls.name}", key, known)
+            if key not in fields:
+                raise unknown_name(f"setting of {cls.name}", key, fields)
+            if label == "set" and value != values.get(key):
+                changed[key] = value
             values[key], origin[key] = value, label
     try:
         config = cls.Config(**{k: v for k, v in values.items() if k in cls.Config.model_fields})
@@ -232,7 +239,7 @@ def resolve(cls: type[SlateModel], presets: list[str], budget: Budget, overrides
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else "settings"
         raise UsageError(f"{cls.name}: {key}={values.get(key)!r}: {first['msg']}") from error
-    return Resolved(config, sampling, {key: origin.get(key, "default") for key in known})
+    return Resolved(config, sampling, {key: origin.get(key, "default") for key in fields}, changed)
 
 
 # --- noise ----------------------------------------------------------------------------------------

@@ -39,6 +39,14 @@ def test_tuned_settings_go_into_a_bench(plugins: Path, tmp_path: Path) -> None:
         tuned(tmp_path, spec.model_copy(update={"fingerprint": "another"}))
 
 
+def test_settings_that_are_so_anyway_make_the_models_own_row(plugins: Path) -> None:
+    plain = plan(Cell(dataset="tiny", model="bm25:sampled", budget="smoke"))
+    same = plan(plain.cell.model_copy(update={"overrides": {"temperature": 1.1, "k1": 1.5}}))
+    assert (same.label, same.spec, same.cell.overrides) == (plain.label, plain.spec, {})
+    other = plan(plain.cell.model_copy(update={"overrides": {"temperature": 1.1, "k1": 0.5}}))
+    assert other.label == "bm25:sampled k1=0.5" and other.cell.overrides == {"k1": 0.5}
+
+
 def test_a_sweep_on_less_data_or_other_vectors_tunes_for_benches_on_the_same(plugins: Path, tmp_path: Path) -> None:
     shared: dict[str, Any] = UNUSUAL | {"budget": "smoke", "runs": tmp_path, "latency": False, "mlflow": False}
     found = sweep("prompt2vec", "tiny", over={"prior_weight": [0.0, 1.0]}, sampler="grid", **shared)

@@ -33,6 +33,11 @@ def test_describe_says_every_value_and_where_it_comes_from():
     assert rows[2].type == "float, >= 0, <= 1"
 
 
+def test_what_was_so_anyway_counts_as_nothing_set():
+    found = resolve(model_class("bm25"), ["sampled"], "standard", {"k1": 1.5, "b": 0.5, "temperature": 1.1})
+    assert found.changed == {"b": 0.5} and found.origin["k1"] == "set"
+
+
 def test_settings_of_every_builtin_are_described():
     for name in BUILTIN:
         assert all(row.doc and row.type for row in describe.describe(name))
