@@ -105,7 +105,8 @@ class HiGR(SlateDecoder):
             "itself is preferred, over negatives made from it",
             "a trie keeps to items of the catalogue and repeats none; items of equal codes are told apart by the "
             "prior, else by popularity",
-            "train slates are shuffled (bundles have no order), and filled up with near items of their own items",
+            "train slates are shuffled (bundles have no order), and filled up with near items of their own items; the "
+            "emitted slate is ordered by the cosine of prompt and item text, as dmsg's (order=slot: as decoded)",
             "preset parallel: no feedback of items; the paper's texts disagree on how far decoding is parallel",
             "preset prior: the trie-factorised retrieval prior is added to the logits; a linear map, learnt "
             "with the rest, corrects its prompt vector",

@@ -164,7 +164,8 @@ class MaskGR(SlateDecoder):
             "the softmax is over the codes that lead to an item, in training as in decoding; the paper projects what "
             "is no item after decoding",
             "the default decoder scores the catalogue in one pass, without beams",
-            "train slates are shuffled, and filled up with near items of their own items",
+            "train slates are shuffled, and filled up with near items of their own items; the "
+            "emitted slate is ordered by the cosine of prompt and item text, as dmsg's (order=slot: as decoded)",
             "preset prior: the retrieval prior, log-mass of the items a slot can still become, is added to the logits",
         ),
     )

@@ -80,7 +80,8 @@ class S2S(SlateDecoder):
             "items have no free embeddings: most items of new slates occur in no train slate",
             "OneRec: dense feed-forward layers instead of a mixture of experts, the suite's tokenizers instead of "
             "balanced k-means, preference alignment (alignment=dpo, off by default) without a reward model",
-            "train slates are shuffled, and filled up with near items of their own items",
+            "train slates are shuffled, and filled up with near items of their own items; the "
+            "emitted slate is ordered by the cosine of prompt and item text, as dmsg's (order=slot: as decoded)",
             "preset prior: the trie-factorised retrieval prior is added to the logits; a linear map, learnt "
             "with the rest, corrects its prompt vector",
         ),
