@@ -27,10 +27,11 @@ MASKED_PAPER = "Masked Diffusion for Generative Recommendation, Shah et al., arX
 
 DMSG, BM25 = System("dmsg"), System("bm25")
 S2S = System("s2s")  # autoregressive, of DMSG's size
-HIGR = System("higr")
-FLAT = System("s2s:sids")  # flat autoregressive decoder of HiGR's size over the same semantic ids
-MASKED = System("maskgr")
-TWIN = System("s2s:sids")  # its autoregressive twin on the same ids
+DECODED = {"order": "slot"}  # by the prompt, MiniLM would choose which 5 of a decoder's 10 items count
+HIGR = System("higr", DECODED)
+FLAT = System("s2s:sids", DECODED)  # flat autoregressive decoder of HiGR's size over the same semantic ids
+MASKED = System("maskgr", DECODED)
+TWIN = System("s2s:sids", DECODED)  # its autoregressive twin on the same ids
 
 ALIKE = Rule(0.95, 1.05)  # "about equal", "stays flat": within 5 %
 
@@ -49,13 +50,10 @@ def _set(system: System, **settings: object) -> System:
 
 
 def _aligned_and_plain(negative: str) -> dict[str, System]:
-    """HiGR aligned by ORPO against one negative, and a control with as many plain steps on the same slates.
-
-    Both emit the items in the order in which they decode them, which alignment may change.
-    """
+    """HiGR aligned by ORPO against one negative, and a control with as many plain steps on the same slates."""
     names = ("rank", "interest", "diversity")
     only = {f"{name}_weight": float(name == negative) for name in names}
-    aligned = _set(HIGR, alignment="orpo", order="slot", **only)
+    aligned = _set(HIGR, alignment="orpo", **only)
     return {"aligned": aligned, "plain": _set(aligned, alignment="plain")}
 
 

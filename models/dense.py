@@ -11,6 +11,7 @@ from pydantic import Field
 from ..datasets.features import Features
 from ..datasets.schema import Catalog, Slates, TrainData
 from .base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
+from .ordering import ORDERED, RankedSampling, emitted
 from .ranking import nearest, rank
 
 
@@ -28,18 +29,19 @@ class Dense(SlateModel):
             "searched by matrix products: the neighbours of faiss IndexFlatIP (tested), quicker from 32 requests on",
             "always searches text vectors, also where the data set's item vectors are word2vec",
             "sampled: Gumbel top-k is ours; its temperature keeps about nine tenths of dense's NDCG@10 on Bundle's "
-            "validation part (elsewhere it may keep more or less)",
+            "validation part (elsewhere it may keep more or less); sampled+ordered: the items drawn, those nearest to the "
+            "prompt first",
         ),
     )
 
-    class Sampling(Settings):
+    class Sampling(RankedSampling):
         """How slates are drawn."""
 
         temperature: float = Field(
             0.0, ge=0, description="of Gumbel top-k, in standard deviations of the prompt's scores; 0 = the best k"
         )
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"sampled": {"temperature": 0.2}}  # see the card
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"sampled": {"temperature": 0.2}, "ordered": ORDERED}  # see the card
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
             progress: Progress = no_progress) -> FitReport:  # fmt: skip
@@ -51,8 +53,8 @@ class Dense(SlateModel):
     def generate(self, requests: pl.DataFrame, k: int, *, samples: int = 1, seed: int = 0,
                  sampling: Settings | None = None) -> Slates:  # fmt: skip
         """Slates [P, samples, k]."""
-        vectors, temperature = self.features.item_texts(), self._asked(sampling).temperature
-        if temperature == 0:
+        vectors, s = self.features.item_texts(), self._asked(sampling)
+        if s.temperature == 0:  # by the prompt in either order
             queries = self.features.prompts(requests["prompt"].to_list())
             seeds = requests["seed_items"].to_list()
             items, _ = nearest(queries, vectors, k, self.catalog.by_popularity, seeds)  # [P, k]
@@ -61,7 +63,8 @@ class Dense(SlateModel):
         def score(part: pl.DataFrame) -> np.ndarray:
             return self.features.prompts(part["prompt"].to_list()) @ vectors.T
 
-        return rank(requests, k, score, self.catalog, samples=samples, seed=seed, temperature=temperature)
+        slates = rank(requests, k, score, self.catalog, samples=samples, seed=seed, temperature=s.temperature)
+        return emitted(slates, requests, self.features, s.order)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """No state beside the item vectors."""

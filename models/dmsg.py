@@ -160,7 +160,7 @@ class DMSG(SlateModel):
             "centre": "prompt2vec", "guidance": 1.0, "steps": 3, "votes": 32, "prior_weight": 0.3, "order": "slot",
         },
         "ddim50": {"steps": 50},
-        "long": {"max_steps": 6000},  # for more train slates than Bundle has
+        "long": {"max_steps": 6000, "order": "slot"},  # see slate_decoder.LONG
         "playlist": {
             "centre": "neighbours", "slots": 8,
             "guidance": 1.0, "steps": 3, "votes": 16, "prior_weight": 0.1, "order": "slot",

@@ -192,7 +192,7 @@ class MaskGR(SlateDecoder):
         candidates: int = Field(50, gt=0, description="of catalog: best items of a slot that a temperature draws from")
 
     SPACE: ClassVar = {
-        "refinements": [0, 1, 2, 4], "order": ["slot", "confidence", "prompt"],
+        "refinements": [0, 1, 2, 4],
         "learning_rate": (3e-4, 3e-3, "log"), "dropout": (0.0, 0.3, 0.05),
     }  # fmt: skip
     PRESETS: ClassVar = {

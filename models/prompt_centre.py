@@ -31,7 +31,10 @@ class PromptCentre(Prompt2Vec):
         conditions=frozenset({"prompt"}),
         summary="Predicts the slate's centre as the mean of the slates of the 50 nearest train prompts, nearer ones "
         "more, and takes the items of largest inner product with it.",
-        departures=("preset prior: adds the retrieval prior with the weight of dmsg:playlist, as its control",),
+        departures=(
+            "preset prior: adds the retrieval prior with the weight of dmsg:playlist, as its control",
+            "ordered: the same items, those nearest to the prompt first",
+        ),
     )
 
     class Config(Settings):

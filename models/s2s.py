@@ -108,7 +108,7 @@ class S2S(SlateDecoder):
             return self
 
     SPACE: ClassVar = {
-        "beam": [2, 5, 10, 20, 40], "order": ["slot", "confidence", "prompt"],
+        "beam": [2, 5, 10, 20, 40],
         "learning_rate": (3e-4, 3e-3, "log"), "dropout": (0.0, 0.3, 0.05),
     }  # fmt: skip
     PRESETS: ClassVar = {

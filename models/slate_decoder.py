@@ -34,7 +34,7 @@ from .semantic_ids.trie import TriePrior
 from .slate_latents import SlateTask, prompt_condition, seed_condition
 from .training import TrainingConfig, checkpoint_file, fit_network, pick_device, seed_of, seeded
 
-LONG = {"max_steps": 2000, "order": "slot"}  # preset, for data unlike Bundle: more train slates, titles unlike prompts
+LONG = {"max_steps": 2000, "order": "slot"}  # preset for many train slates, and titles unlike prompts
 NEIGHBOURS = 5  # of a train item, to fill a short slate with
 
 
@@ -78,7 +78,9 @@ class SlateSampling(Settings):
     )
     top_p: float = Field(1.0, gt=0, le=1, description="share of the candidates' probability that is drawn from")
     bm25_weight: float = Field(0.0, ge=0, description="of BM25 (over its largest) beside the cosine, in the prior")
-    order: Literal["slot", "confidence", "prompt"] = Field("prompt", description="of the emitted slate")
+    order: Literal["slot", "confidence", "prompt"] = Field(
+        "prompt", description="of the emitted slate: slot, confidence or prompt"
+    )
 
 
 class DecoderSampling(SlateSampling):
