@@ -13,7 +13,7 @@ import polars as pl
 
 from ..datasets.errors import DataError, SlateBenchError, UsageError
 from ..leaderboards.board import FLOORS
-from ..leaderboards.records import Run, find_run, list_runs, read_run, run_folder, runs_folder
+from ..leaderboards.records import Run, find_run, list_runs, read_run, run_folder, runs_folder, write_record
 from ..leaderboards.schema import Budget, RunSpec
 from ..leaderboards.sweeps import tuned as tuned_settings
 from .budgets import MEASURING
@@ -297,12 +297,21 @@ def _queue(plans: Sequence[Plan], runs: Path, rerun: bool, tell: Listener) -> di
     return expected
 
 
+def _named_as_now(run: Run, plan: Plan) -> Run:
+    """The run under the name that the plan gives it: what was set by hand then may be a default now, or the reverse."""
+    if (run.record.label, run.record.overrides) == (plan.label, plan.cell.overrides):
+        return run
+    record = run.record.model_copy(update={"label": plan.label, "overrides": plan.cell.overrides})
+    write_record(run.folder, record)
+    return Run(run.folder, record)
+
+
 def _run(worker: Worker, plan: Plan, runs: Path, rerun: bool, stopped: Event, tell: Listener) -> Run:
     kept = find_run(runs, plan.spec)
     reused = kept is not None and kept.record.state == "done" and not rerun
     tell("started", plan.cell, {"reused": reused})
     if reused and kept is not None:
-        run = kept
+        run = _named_as_now(kept, plan)
     else:
         command = {"do": "run", "cell": plan.cell.model_dump(), "runs": str(runs), "rerun": rerun}
         limit = plan.cell.timeout or MEASURING[plan.spec.budget].timeout
@@ -333,7 +342,7 @@ def _time(plans: Sequence[Plan], found: dict[str, Run], again: set[str], tell: L
 
 def failed(plan: Plan, runs: Path, outcome: Outcome) -> Run:
     """Record that a cell did not end well; a finished record of the same spec stays what it is."""
-    from ..leaderboards.records import folder_in_the_making, write_record
+    from ..leaderboards.records import folder_in_the_making
 
     record = base_record(plan, outcome.state, outcome.reason)  # type: ignore[arg-type]
     final = run_folder(runs, plan.spec)

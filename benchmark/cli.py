@@ -311,8 +311,8 @@ def ui(
         print(f"{experiment.name}: {server}/{page(experiment.experiment_id)}", flush=True)
         print(f"{' ' * len(experiment.name)}  {server}/{page(experiment.experiment_id, 'CHART')}", flush=True)
     if served:
-        mend = "no runs yet: slatebench bench bm25 --dataset bundle"
-        print(f"the server is {shown}" if experiments else f"{shown}: {mend}")
+        none_yet = "no runs yet: slatebench bench bm25 --dataset bundle"
+        print(f"the server is {shown}" if experiments else f"{shown}: {none_yet}")
         return
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
     environment |= {"MLFLOW_BACKEND_STORE_URI": uri}  # no argument: those are seen by everybody on the machine

@@ -136,9 +136,9 @@ def _print(found: Any) -> None:
         title = f"{len(rows)} trials"
     else:
         highest = spec.directions[0] == "maximize"
-        distinct = found.trials.filter(state="complete").unique("settings", keep="first", maintain_order=True)
-        best = distinct.sort(spec.objectives[0], descending=highest, maintain_order=True)
-        rows = best.head(SHOWN).to_dicts()  # each settings once: a search comes back to what was best
+        done = found.trials.filter(state="complete").sort(spec.objectives[0], descending=highest, maintain_order=True)
+        distinct = done.unique("settings", keep="first", maintain_order=True)  # a search comes back to what was best
+        rows = distinct.head(SHOWN).to_dicts()
         title = f"best {len(rows)} settings of {found.trials.height} trials"
     console.print(_table(found, rows, f"{spec.model} on {spec.dataset}, {spec.requests} validation requests: {title}"))
     sampler = ", ".join(f"{key} {value}" for key, value in spec.sampler.items())

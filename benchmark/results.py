@@ -48,7 +48,8 @@ def publish(out: Path, runs: Path | str | None = None) -> list[Path]:
 
 def _dataset_page(runs: list[Run], dataset: str) -> str:
     board = build_board(runs, dataset, ablations=False)
-    by_hand = any(set_by_hand(run) for run in runs if run.spec.board == board.systems[0].runs[0].spec.board)
+    key = board.systems[0].runs[0].spec.board
+    by_hand = any(set_by_hand(run) for run in runs if run.spec.board == key and run.record.state == "done")
     everyone = build_board(runs, dataset) if by_hand else board
     have = {name for system in board.systems for name in system.summary}
     leader = headline(board.systems[0].runs[0].spec.cutoffs)

@@ -29,7 +29,7 @@ def bench_command(runs: Sequence[Run]) -> str:
         "--bertscore": (spec.bertscore, None if spec.budget == "smoke" else "minilm"),
     }
     options |= {name: value for name, (value, default) in usual.items() if value not in (default, None)}
-    options |= unusual_data(spec)
+    options |= {f"--{name}": value for name, value in unusual_data(spec).items()}
     return command_line(spec.model, spec.dataset, record.overrides, options)
 
 
@@ -47,6 +47,6 @@ def command_line(model: str, dataset: str, settings: Mapping[str, Any], options:
 
 def unusual_data(spec: RunSpec | StudySpec) -> dict[str, str]:
     """What the model learns from where that is not as usual, by option of the command line."""
-    found = {} if spec.train_share == 1 else {"--train-share": str(spec.train_share)}
-    found |= {} if spec.encoder == DEFAULT_ENCODER else {"--encoder": spec.encoder}
-    return found | ({"--item-vectors": spec.item_vectors} if spec.item_vectors else {})
+    found = {} if spec.train_share == 1 else {"train-share": str(spec.train_share)}
+    found |= {} if spec.encoder == DEFAULT_ENCODER else {"encoder": spec.encoder}
+    return found | ({"item-vectors": spec.item_vectors} if spec.item_vectors else {})

@@ -61,17 +61,26 @@ def tracking_uri(runs: Path) -> str:
 
 
 def is_server(uri: str) -> bool:
-    """Is it an MLflow server's address? Otherwise a database, which we open ourselves."""
+    """Is it an MLflow server's address?"""
     return uri.startswith("http")
 
 
-def without_password(uri: str) -> str:
-    """A tracking URI as it may be printed.
+def is_database(uri: str) -> bool:
+    """Is it a database, which we open ourselves?"""
+    return uri.partition(":")[0].partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")
+
+
+def without_password(text: str) -> str:
+    """A tracking URI, or a sentence that holds one, as it may be printed.
 
     >>> without_password("postgresql://ann:secret@host/bench")
     'postgresql://ann:***@host/bench'
+    >>> without_password("no answer from https://token@host, postgresql://host/bench?user=ann&password=secret")
+    'no answer from https://***@host, postgresql://host/bench?user=ann&password=***'
     """
-    return re.sub(r"(?<=://)([^/@:]*):[^/]*@", r"\1:***@", uri)
+    text = re.sub(r"://([^\s/@:]*):\S*@", r"://\1:***@", text)
+    text = re.sub(r"(https?)://[^\s/@:]+@", r"\1://***@", text)
+    return re.sub(r"(?i)([?&]\w*password=)[^&\s'\"]*", r"\1***", text)
 
 
 def page(experiment: str, mode: str = "TABLE") -> str:
@@ -93,9 +102,14 @@ def connect(runs: Path) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # a server that is not there must not hang a bench
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     from mlflow import MlflowClient
+    from sqlalchemy import create_engine
 
     uri = tracking_uri(runs)
     with named_errors(uri), view_lock(runs):
+        if is_database(uri) and not uri.startswith("sqlite"):  # MLflow would ask one that is down for minutes
+            engine = create_engine(uri)
+            engine.connect().close()
+            engine.dispose()
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     return client
@@ -113,7 +127,7 @@ def named_errors(uri: str) -> Iterator[None]:
     except SlateBenchError:
         raise
     except Exception as error:
-        line = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        line = without_password((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
         if isinstance(error, ModuleNotFoundError):
             line += ", the store's driver (for Postgres: pip install 'psycopg[binary]')"
         raise SlateBenchError(
@@ -238,7 +252,7 @@ def open_experiment(client: MlflowClient, name: str, folder: Path) -> str:
     if found is None:
         # a database would fix the artifacts to the current folder; a server knows its own place
         place = None
-        if not is_server(client.tracking_uri):
+        if is_database(client.tracking_uri):
             place = (folder / "mlartifacts" / name).resolve().as_uri()
         # the tag opens MLflow's training view; without it the page shows its GenAI view, where runs look empty
         tags = {"mlflow.experimentKind": "custom_model_development"}

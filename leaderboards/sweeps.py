@@ -189,7 +189,7 @@ def tuned(runs: Path, spec: RunSpec) -> Tuned:
         UsageError: nobody tuned it on this data with this budget, share of the train slates, encoder and item vectors.
     """
     path = _tuned_file(runs, spec)
-    asked = "".join(f" {option} {value}" for option, value in unusual_data(spec).items())
+    asked = "".join(f" --{option} {value}" for option, value in unusual_data(spec).items())
     mend = f"slatebench sweep {spec.model} --dataset {spec.dataset} --budget {spec.budget}{asked}"
     try:
         found = Tuned(**json.loads(path.read_text(encoding="utf-8")))
@@ -206,5 +206,5 @@ def tuned(runs: Path, spec: RunSpec) -> Tuned:
 
 
 def _tuned_file(runs: Path, spec: StudySpec | RunSpec) -> Path:
-    name = "-".join(["tuned", spec.budget, *(f"{option[2:]}={value}" for option, value in unusual_data(spec).items())])
+    name = "-".join(["tuned", spec.budget, *(f"{option}={value}" for option, value in unusual_data(spec).items())])
     return _model_folder(runs, spec) / f"{name.replace('/', '--')}.json"

@@ -215,7 +215,7 @@ def resolve(cls: type[SlateModel], presets: list[str], budget: Budget, overrides
         UsageError: an unknown preset or field (names the nearest), or a value of the wrong kind.
     """
     fields = {**cls.Config.model_fields, **cls.Sampling.model_fields}
-    values = {key: f.get_default(call_default_factory=True) for key, f in fields.items() if not f.is_required()}
+    values: dict[str, Any] = {}
     origin: dict[str, str] = {}
     changed: dict[str, Any] = {}
     layers: list[tuple[str, dict[str, Any]]] = []
@@ -229,7 +229,7 @@ def resolve(cls: type[SlateModel], presets: list[str], budget: Budget, overrides
         for key, value in layer.items():
             if key not in fields:
                 raise unknown_name(f"setting of {cls.name}", key, fields)
-            if label == "set" and value != values.get(key):
+            if label == "set" and value != (values[key] if key in values else fields[key].default):
                 changed[key] = value
             values[key], origin[key] = value, label
     try:

@@ -29,8 +29,8 @@ class Dense(SlateModel):
             "searched by matrix products: the neighbours of faiss IndexFlatIP (tested), quicker from 32 requests on",
             "always searches text vectors, also where the data set's item vectors are word2vec",
             "sampled: Gumbel top-k is ours; its temperature keeps about nine tenths of dense's NDCG@10 on Bundle's "
-            "validation part (elsewhere it may keep more or less); sampled+ordered: the items drawn, those nearest to the "
-            "prompt first",
+            "validation part (elsewhere it may keep more or less); sampled+ordered: the items that "
+            "were drawn, those nearest to the prompt first",
         ),
     )
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from ..datasets.features import Features
 from ..datasets.schema import EMPTY, Slates
 from .base import Settings
+from .ranking import blocks
 
 Order = Literal["slot", "confidence", "prompt", "prompt2vec"]
 ORDERED = {"order": "prompt"}  # preset of models that rank: what the order alone is worth
@@ -51,4 +52,8 @@ def by_cosine(items: np.ndarray, queries: np.ndarray, vectors: np.ndarray) -> np
         queries: [P, d]: prompt vectors (order `prompt`), or predicted slate centres (order `prompt2vec`).
         vectors: of the items, rows of unit length, in the same space [N, d].
     """
-    return by_score(items, np.einsum("pskd,pd->psk", vectors[np.maximum(items, 0)], queries, optimize=True))
+    scores = np.empty(items.shape, np.result_type(vectors, queries))
+    for rows in blocks(len(items), items[:1].size * vectors.shape[1]):
+        near = vectors[np.maximum(items[rows], 0)]  # [p, S, K, d]
+        scores[rows] = np.einsum("pskd,pd->psk", near, queries[rows], optimize=True)
+    return by_score(items, scores)

@@ -18,6 +18,7 @@ from slatebench.benchmark.sweep import sweep
 from slatebench.benchmark.sweep_space import Range, as_json
 from slatebench.benchmark.sweep_worker import study_spec
 from slatebench.datasets.errors import UsageError
+from slatebench.leaderboards.records import read_run, write_record
 from slatebench.leaderboards.sweeps import StudySpec, tuned
 
 UNUSUAL: dict[str, Any] = {"train_share": 0.5, "encoder": "hash", "item_vectors": "lsa"}
@@ -45,6 +46,15 @@ def test_settings_that_are_so_anyway_make_the_models_own_row(plugins: Path) -> N
     assert (same.label, same.spec, same.cell.overrides) == (plain.label, plain.spec, {})
     other = plan(plain.cell.model_copy(update={"overrides": {"temperature": 1.1, "k1": 0.5}}))
     assert other.label == "bm25:sampled k1=0.5" and other.cell.overrides == {"k1": 0.5}
+
+
+def test_a_run_used_again_bears_the_name_it_is_asked_for_by(plugins: Path, tmp_path: Path) -> None:
+    common: dict[str, Any] = {"budget": "smoke", "latency": False, "mlflow": False, "runs": tmp_path}
+    run = bench("bm25", "tiny", **common).runs[0]
+    told = run.record.model_copy(update={"label": "bm25 k1=1.5", "overrides": {"k1": 1.5}})  # when another was default
+    write_record(run.folder, told)
+    again = bench("bm25", "tiny", **common).runs[0]
+    assert again.folder == run.folder and again.record == run.record == read_run(run.folder).record
 
 
 def test_a_sweep_on_less_data_or_other_vectors_tunes_for_benches_on_the_same(plugins: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -30,20 +31,18 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The tracking URI of a Postgres of our own."""
     pytest.importorskip("psycopg", reason="Postgres: pip install 'psycopg[binary]'")
     found = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), *filter(None, [shutil.which("initdb")])]
     if not found:
         pytest.skip("Postgres: apt install postgresql")
     programs = Path(found[0]).parent
-    folder = tmp_path_factory.mktemp("postgres")
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # pytest's folders are closed to other users
     as_user: dict[str, Any] = {}
     if os.geteuid() == 0:  # which Postgres refuses to run as
         as_user = {"user": "postgres"}
         shutil.chown(folder, "postgres")
-        for parent in folder.parents[: len(folder.parents) - 2]:
-            parent.chmod(0o755)
     word = folder / "password"
     word.write_text(PASSWORD)
     word.chmod(0o644)
@@ -59,11 +58,15 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             asked = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
             if subprocess.run(asked, capture_output=True).returncode == 0:
                 break
+            assert server.poll() is None
             time.sleep(0.5)
+        else:
+            pytest.fail("Postgres does not answer")
         yield f"postgresql://ann:{PASSWORD}@127.0.0.1:{port}/postgres"
     finally:
         server.send_signal(signal.SIGINT)  # a fast shutdown
         server.wait(30)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +122,20 @@ def test_rebuild_fills_the_store_and_says_one_line(
     kept = client.download_artifacts(seed.info.run_id, "spec.json", str(tmp_path))
     assert '"seed": 1' in Path(kept).read_text()
     assert not list(elsewhere.iterdir())  # a database would put artifacts into the current folder
+
+
+@pytest.mark.parametrize("uri", [
+    f"postgresql://ann:{PASSWORD}@127.0.0.1:9/bench", f"postgresql://127.0.0.1:9/bench?user=ann&password={PASSWORD}",
+    f"postgres://ann:{PASSWORD}@127.0.0.1:9/bench", f"postgresql://ann:with/{PASSWORD}@127.0.0.1:9/bench",
+    f"http://ann:{PASSWORD}@127.0.0.1:9", f"http://{PASSWORD}@127.0.0.1:9",
+])  # fmt: skip
+def test_a_store_that_does_not_answer_is_one_line_without_a_password(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(SlateBenchError, match=r"MLflow at .*leaderboard rebuild") as error:
+        connect(tmp_path)
+    assert PASSWORD not in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_missing_driver_is_named_and_no_password_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,11 @@
 import doctest
 
 import pytest
+from pydantic import Field
 
 from slatebench.datasets.errors import UsageError
 from slatebench.models import bm25_index, describe, prior, ranking, registry
-from slatebench.models.base import resolve
+from slatebench.models.base import Settings, resolve
 from slatebench.models.describe import Row
 from slatebench.models.hybrid import Hybrid
 from slatebench.models.registry import BUILTIN, model_class, model_titles
@@ -36,6 +37,18 @@ def test_describe_says_every_value_and_where_it_comes_from():
 def test_what_was_so_anyway_counts_as_nothing_set():
     found = resolve(model_class("bm25"), ["sampled"], "standard", {"k1": 1.5, "b": 0.5, "temperature": 1.1})
     assert found.changed == {"b": 0.5} and found.origin["k1"] == "set"
+
+
+def test_settings_of_a_plugin_may_be_required_made_or_named_otherwise():
+    class Plugin(Hybrid):
+        class Config(Settings):
+            size: int | None
+            made: list[int] = Field(default_factory=lambda: [1])
+            other: int = Field(2, alias="another")
+
+    found = resolve(Plugin, [], "standard", {"size": None, "bm25_weight": 0.25})
+    assert found.changed == {"size": None}
+    assert found.config.model_dump() == {"size": None, "made": [1], "other": 2}
 
 
 def test_settings_of_every_builtin_are_described():
