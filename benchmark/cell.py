@@ -231,8 +231,9 @@ def fit_folder(runs: Path, plan: Plan) -> Path:
 
 
 def cutoffs_of(dataset: SlateDataset, k: int) -> list[int]:
-    """Cut-offs of the metrics: the card's, no longer than the slate."""
-    return [c for c in dataset.card.cutoffs if c <= k] or [k]
+    """Cut-offs of the metrics: the card's, none longer than the slate, and the whole slate."""
+    shorter = [c for c in dataset.card.cutoffs if c <= k]
+    return shorter if k in shorter else [*shorter, k]
 
 
 def seeded(seed: int, stream: str) -> int:

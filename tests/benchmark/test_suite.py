@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slatebench.benchmark.cell import Cell, Plan
+from slatebench.benchmark.cell import Cell, Plan, cutoffs_of, load_data
 from slatebench.benchmark.grid import expected_seconds, fit_key, longest_first, run_cells, take_shard
 from slatebench.benchmark.suite import bench_suite, parse_shard, read_suite, suite_cells, suite_names
 from slatebench.benchmark.worker import Outcome, side_by_side
@@ -59,6 +59,11 @@ class Idle:
 
     def stop(self) -> None:
         pass
+
+
+@pytest.mark.parametrize(("k", "cutoffs"), [(20, [10, 5, 20]), (10, [10, 5]), (7, [5, 7]), (3, [3])])
+def test_metrics_are_cut_where_the_card_says_and_at_the_whole_slate(k: int, cutoffs: list[int]) -> None:
+    assert cutoffs_of(load_data(Cell(dataset="bundle-synthetic", model="bm25")).dataset, k) == cutoffs
 
 
 # --- scheduling ------------------------------------------------------------------------------------
