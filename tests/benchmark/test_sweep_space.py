@@ -55,7 +55,7 @@ def test_search_spaces_of_the_models_hold_values_that_they_take(name: str) -> No
         (["bm25", "--over", "k1=1:2"], "add --fit"),
         (["bm25"], "with --fit: k1, b"),
         (["popularity"], "popularity has nothing to sweep"),
-        (["dense"], "--over: temperature"),
+        (["dense"], "--over: order, temperature"),
         (["bm25", "--over", "temperature=0:2", "--objective", "ndcg_sim"], "unknown objective 'ndcg_sim'"),
         (["bm25", "--over", "temperature=0:2", "--objective", "popularity"], "is no objective"),
         (["bm25", "--over", "temperature=0:2", "--sampler", "grid"], "needs values or a step"),
