@@ -198,7 +198,7 @@ def _names(front: Sequence[dict[str, Any]], points: Sequence[dict[str, Any]]) ->
     """Names of the systems on the front, above and to the left of it, where no point lies; none on top of another."""
     low, high = min(row["low"] for row in points), max(row["high"] for row in points)
     middle = math.sqrt(min(row["x"] for row in points) * max(row["x"] for row in points))  # of a logarithmic axis
-    gap, height, placed = 0.05 * (high - low), low, []
+    gap, height, placed = 0.065 * (high - low), low, []
     for row in front:
         height = max(row["y"], height) + gap
         placed.append({**row, "y": height})
