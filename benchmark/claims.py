@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ..datasets.errors import SlateBenchError, UsageError, unknown_name
 from ..leaderboards.records import Run, runs_folder, write_text
@@ -21,6 +21,7 @@ from ..leaderboards.schema import Budget
 from .claim_statistics import Experiment, Figure, Statistic
 from .machine import machine
 
+T = TypeVar("T")
 Verdict = Literal["held", "not held", "inconclusive", "not run"]
 
 
@@ -77,6 +78,8 @@ class Claim:
         published: the figure the paper gives, or that it gives none.
         systems: by role.
         samples: per request of stochastic systems (default: the budget's).
+        k: slots of a slate (default: the dataset's).
+        beside: what else the same runs tell; no verdict hangs on it.
         note: what a reader must know of the experiment.
         missing: what the suite can't do yet, if that is so; the claim then stands as not run.
     """
@@ -89,6 +92,8 @@ class Claim:
     statistic: Statistic
     rule: Rule
     samples: int | None = None
+    k: int | None = None
+    beside: tuple[Statistic, ...] = ()
     note: str = ""
     missing: str | None = None
 
@@ -108,6 +113,7 @@ class Result:
     low: float | None = None
     high: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    beside: list[dict[str, Any]] = field(default_factory=list)  # statistic, value, low, high
     rule: str = ""
     statistic: str = ""
     budget: str | None = None
@@ -225,19 +231,21 @@ def _run_claim(
     notices: list[str] = []
     try:
         for role, system in claim.systems.items():
-            done = bench(
+            ran = bench(
                 system.model, dataset, seeds=seeds, budget=budget, source=source, overrides=system.settings,
                 runs=folder, encoder=system.encoder, item_vectors=system.item_vectors, train_share=system.train_share,
-                samples=claim.samples, latency=False, mlflow=mlflow, jobs=jobs, listener=listener,
+                samples=claim.samples, k=claim.k, latency=False, mlflow=mlflow, jobs=jobs, listener=listener,
             )  # fmt: skip
-            notices += [notice for notice in done.notices if notice not in notices]
-            for run in done.runs:
+            notices += [notice for notice in ran.notices if notice not in notices]
+            for run in ran.runs:
                 if run.record.state != "done":
                     raise SlateBenchError(
                         f"{run.record.label} seed {run.spec.seed}: {run.record.state}, {run.record.reason}"
                     )
-            by_role[role] = done.runs
-        figure = claim.statistic.measure(Experiment(by_role, budget, folder))
+            by_role[role] = ran.runs
+        done = Experiment(by_role, budget, folder)
+        figure = claim.statistic.measure(done)
+        beside = [(one, one.measure(done)) for one in claim.beside]
     except SlateBenchError as error:
         return Result(verdict="not run", reason=str(error), notices=notices, **head)
     return Result(
@@ -247,6 +255,7 @@ def _run_claim(
         low=figure.low,
         high=figure.high,
         details=figure.details,
+        beside=[{"statistic": one.text, "value": f.value, "low": f.low, "high": f.high} for one, f in beside],
         runs=[str(run.folder.relative_to(folder)) for members in by_role.values() for run in members],
         notices=notices,
         **head,
@@ -285,11 +294,34 @@ def read_results(folder: Path) -> list[Result]:
     return [_read(path) for path in sorted((folder / ".claims").glob("*/*.json"))]
 
 
+def merge_published(path: Path, results: Sequence[Result]) -> list[Result]:
+    """Results together with those published in `path`, which holds them all afterwards; of two, what ran last stays.
+
+    So several machines, or one whose runs are gone, publish to one page.
+    """
+    by_name: dict[tuple[str, str], Result] = {}
+    for one in [*(_read_many(path) if path.exists() else []), *results]:
+        other = by_name.setdefault((one.dataset, one.claim), one)
+        if (one.verdict != "not run", one.created) >= (other.verdict != "not run", other.created):
+            by_name[one.dataset, one.claim] = one
+    merged = [by_name[name] for name in sorted(by_name)]
+    write_text(path, json.dumps([finite(asdict(one)) for one in merged], indent=1))
+    return merged
+
+
 def _read(path: Path) -> Result:
+    return _parse(path, "delete it and run the claim again", lambda content: Result(**content))
+
+
+def _read_many(path: Path) -> list[Result]:
+    return _parse(path, "restore or delete it", lambda content: [Result(**one) for one in content])
+
+
+def _parse(path: Path, mend: str, make: Callable[[Any], T]) -> T:
     try:
-        return Result(**json.loads(path.read_text(encoding="utf-8")))
+        return make(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise SlateBenchError(f"{path}: damaged result ({error}); delete it and run the claim again") from error
+        raise SlateBenchError(f"{path}: damaged results ({error}); {mend}") from error
 
 
 def finite(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from html import escape
 from typing import Any
 
@@ -35,17 +36,23 @@ def pair_up(claims: Sequence[Claim], results: Sequence[Result]) -> list[tuple[Cl
 def claim_cells(claim: Claim, result: Result) -> list[str]:
     """A row of the report, under HEAD."""
     ours = "" if result.value is None else f"{result.value:.3f} ({claim.statistic.text})"
-    interval = "" if result.low is None or result.high is None else f"[{result.low:.3f}, {result.high:.3f}]"
     return [
         f"{claim.id}: {claim.sentence}" + (f" ({claim.note})" if claim.note else ""),
         result.dataset,
         claim.published,
-        ours,
-        interval,
+        "; ".join(
+            [ours, *(f"beside: {one['value']:.3f} {_interval(one)} ({one['statistic']})" for one in result.beside)]
+        ),
+        _interval(asdict(result)),
         f"{claim.statistic.text} {claim.rule.text}",
         result.verdict_line,
         _where(result),
     ]
+
+
+def _interval(figure: dict[str, Any]) -> str:
+    low, high = figure["low"], figure["high"]
+    return "" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
 
 
 def _where(result: Result) -> str:

@@ -39,15 +39,18 @@ def show(
         console.print(line, markup=False, soft_wrap=True)
 
 
-@leaderboard_app.command(epilog="Example: slatebench leaderboard publish --out docs/results")
+@leaderboard_app.command(epilog="Example: slatebench leaderboard publish bundle claims --out docs/results")
 def publish(
+    pages: Annotated[
+        list[str] | None, typer.Argument(help="Pages: datasets and `claims` (default: all that have runs).")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the pages.")] = Path("docs/results"),
     runs: RunsOption = None,
 ) -> None:
     """Results pages from the records, as Markdown: boards, costs, paired differences, claims, how to repeat them."""
     from .results import publish as write_pages
 
-    for path in write_pages(out, runs):
+    for path in write_pages(out, runs, pages or ()):
         print(path)
 
 

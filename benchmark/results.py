@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..datasets.errors import UsageError
+from ..datasets.errors import UsageError, unknown_name
 from ..leaderboards.board import Board, System, build_board, headline, per_request, set_by_hand
 from ..leaderboards.command import bench_command
 from ..leaderboards.records import Run, list_runs, runs_folder, write_text
 from ..leaderboards.tables import as_markdown, number, short_name
 from ..metrics.statistics import bootstrap_interval, paired_permutation_test
 from .claim_list import CLAIMS
-from .claims import read_results
+from .claims import merge_published, read_results
 from .claims_report import as_markdown as claims_markdown
 from .claims_report import pair_up
 from .docs_pages import table
@@ -25,25 +26,38 @@ BEYOND = ("freshness", "jaccard_distance", "coherence", "leaf_entropy", "popular
 MADE = "*Made by `slatebench leaderboard publish` from records; nothing on this page was typed by hand.*"
 
 
-def publish(out: Path, runs: Path | str | None = None) -> list[Path]:
-    """Write `index.md`, `<dataset>.md` for every dataset with finished test runs, and `claims.md` into `out`.
+def publish(out: Path, runs: Path | str | None = None, pages: Sequence[str] = ()) -> list[Path]:
+    """Write `<dataset>.md` for every dataset with finished test runs, `claims.md` and `index.md` into `out`.
+
+    Other pages, and results of claims that were not run here (`claims.json`), stay as they are.
+
+    Args:
+        out: folder of the pages.
+        runs: folder of the records.
+        pages: those to write, e.g. bundle or claims (default: all).
 
     Raises:
-        UsageError: there is no finished run.
+        UsageError: there is no finished run, or no such page.
     """
     folder = runs_folder(runs).resolve()
     found, _ = list_runs(folder)
     names = sorted({run.spec.dataset for run in found if run.record.state == "done" and run.spec.part == "test"})
     if not names:
         raise UsageError(f"{folder}: no finished run of a test part; `slatebench bench MODEL --dataset NAME` makes one")
-    pages = {f"{name}.md": _dataset_page(found, name) for name in names}
-    pages["claims.md"] = claims_markdown(pair_up(CLAIMS, read_results(folder))) + f"\n{MADE}\n"
-    links = [f"- [{name}]({name}.md)" for name in names] + ["- [claims of the papers](claims.md)"]
-    pages["index.md"] = "\n".join(["# Results", "", MADE, "", *links, ""])
+    for page in pages:
+        if page not in (*names, "claims"):
+            raise unknown_name("page", page, [*names, "claims"])
     out.mkdir(parents=True, exist_ok=True)
-    for name, text in pages.items():
-        write_text(out / name, text)
-    return [out / name for name in pages]
+    texts = {name: _dataset_page(found, name) for name in names if not pages or name in pages}
+    if not pages or "claims" in pages:
+        claims = merge_published(out / "claims.json", read_results(folder))
+        texts["claims"] = claims_markdown(pair_up(CLAIMS, claims)) + f"\n{MADE}\n"
+    datasets = sorted(({path.stem for path in out.glob("*.md")} | set(texts)) - {"index", "claims"})
+    links = [f"- [{name}]({name}.md)" for name in datasets] + ["- [claims of the papers](claims.md)"]
+    texts["index"] = "\n".join(["# Results", "", MADE, "", *links, ""])
+    for name, text in texts.items():
+        write_text(out / f"{name}.md", text)
+    return [out / f"{name}.md" for name in texts]
 
 
 def _dataset_page(runs: list[Run], dataset: str) -> str:

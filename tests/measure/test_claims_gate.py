@@ -32,6 +32,7 @@ from slatebench.benchmark.claims import (
     Rule,
     System,
     choose,
+    merge_published,
     read_results,
     run_claims,
     why_not,
@@ -240,8 +241,9 @@ def test_metrics_and_health_of_the_claims_exist():
     catalog, rng = fixture_dataset().catalog, np.random.default_rng(0)
     reported = health_report(rng.integers(0, 4, (len(catalog), 3)), 4, catalog)
     for claim in CLAIMS:
-        for term in getattr(claim.statistic, "terms", ()):
-            assert metric_info(term.metric).scope != "run"
+        for statistic in (claim.statistic, *claim.beside):
+            for term in getattr(statistic, "terms", ()):
+                assert metric_info(term.metric).scope != "run" and term.role in claim.systems
         if isinstance(claim.statistic, Health):
             assert claim.statistic.name in reported
 
@@ -264,11 +266,14 @@ def bed(install, tmp_path_factory):
     claim = Claim(
         "test-better", "no paper", "Retrieval <b>beats</b> random | items.", "none",
         {"retrieval": System("bm25", encoder=encoder), "random": System("random", encoder=encoder)},
-        difference("ndcg_at_5", "retrieval", "random"), Rule(low=0.0),
+        difference("ndcg_at_5", "retrieval", "random"), Rule(low=0.0), beside=(level("random", "ndcg_at_5"),),
     )  # fmt: skip
     claims = [
         claim,
         dataclasses.replace(claim, id="test-setting", systems={"a": System("bm25", {"kk1": 2.0}, encoder)}),
+        dataclasses.replace(
+            claim, id="test-longer", k=7, statistic=difference("ndcg_at_7", "retrieval", "random"), beside=()
+        ),
         dataclasses.replace(claim, id="test-speed", statistic=LatencyRatio("retrieval", "random", 50)),
         dataclasses.replace(claim, id="test-absent", systems={"a": System("no-such-model")}),
     ]
@@ -286,6 +291,12 @@ def test_claims_run_end_to_end(bed):
     for id_, words in {"test-setting": "setting 'kk1' of model 'bm25' is not there yet",
                        "test-absent": "model 'no-such-model' is not there yet"}.items():  # fmt: skip
         assert results[id_].verdict == "not run" and words in results[id_].reason, results[id_]
+    (beside,) = better.beside
+    assert beside["statistic"] == "ndcg_at_5 of random"
+    assert beside["value"] == pytest.approx(better.details["random: ndcg_at_5"])
+    assert beside["low"] < beside["value"] < beside["high"]
+    longer = results["test-longer"]
+    assert longer.verdict == "held" and longer.beside == [] and not set(longer.runs) & set(better.runs)
     speed = results["test-speed"]
     assert speed.verdict == "inconclusive" and speed.value > 0 and "too few" in speed.reason
     assert "budget smoke" in better.verdict_line and "budget smoke" not in results["test-absent"].verdict_line
@@ -327,12 +338,15 @@ def test_results_are_kept_and_reported(bed):
     later = dataclasses.replace(claims[0], id="test-later")
     rows = pair_up([*claims, later], list(kept.values()))
     text, page = as_markdown(rows), as_html(rows)
-    assert "1 held, 0 not held, 1 inconclusive, 3 not run" in text and "1 held, 0 not held" in page
+    assert "2 held, 0 not held, 1 inconclusive, 3 not run" in text and "2 held, 0 not held" in page
     assert "slatebench claims run test-later" in text
     assert "<b>beats" not in page and "&lt;b&gt;beats" in page and "beats&lt;/b> random \\| items" in text
     assert "http" not in page and "<script" not in page and "src=" not in page
     better = results["test-better"]
     assert f"[{better.low:.3f}, {better.high:.3f}]" in text and better.machine["cpu"] in text
+    (beside,) = better.beside
+    shown = f"beside: {beside['value']:.3f} [{beside['low']:.3f}, {beside['high']:.3f}] (ndcg_at_5 of random)"
+    assert shown in text and shown in page
 
 
 def test_a_result_is_not_overwritten_by_not_run(tmp_path):
@@ -342,6 +356,22 @@ def test_a_result_is_not_overwritten_by_not_run(tmp_path):
     assert read_results(tmp_path) == [done]
     write_result(Result("c", "d", "not held"), tmp_path)
     assert read_results(tmp_path)[0].verdict == "not held"
+
+
+def test_published_results_are_joined_and_the_last_stays(tmp_path):
+    path = tmp_path / "claims.json"
+    old = Result("c", "d", "held", value=1.0, low=0.5, high=1.5, created="2026-01-01T00:00:00+00:00")
+    new = dataclasses.replace(old, verdict="not held", created="2026-02-01T00:00:00+00:00")
+    elsewhere = dataclasses.replace(old, dataset="e", value=math.nan)
+    assert merge_published(path, [new]) == [new]
+    joined = merge_published(path, [old, elsewhere, Result("c", "d", "not run", "gone", created="2026-03-01")])
+    assert joined[0] == new and joined[1].dataset == "e"
+    assert merge_published(path, []) == [new, dataclasses.replace(elsewhere, value=None)]  # JSON knows no NaN
+    newest = dataclasses.replace(old, created="2026-04-01T00:00:00+00:00")
+    assert merge_published(path, [newest])[0] == newest
+    path.write_text("[")
+    with pytest.raises(SlateBenchError, match="damaged results"):
+        merge_published(path, [new])
 
 
 def test_a_damaged_result_is_one_clear_line(tmp_path):

@@ -1,0 +1,48 @@
+"""The results pages: made from records, without losing what other runs folders published."""
+
+import pytest
+from typer.testing import CliRunner
+
+from slatebench.benchmark import bench
+from slatebench.benchmark.claims import Result, merge_published, write_result
+from slatebench.benchmark.cli import app
+from slatebench.benchmark.results import publish
+from slatebench.datasets.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def runs(install, tmp_path_factory):
+    """Records of two models on the tiny dataset, and a claim's result."""
+    install("from plain_model import Plain", {"plain": "Plain"})
+    folder = tmp_path_factory.mktemp("runs")
+    bench(["bm25", "random"], "tiny", budget="smoke", encoder="hash", runs=folder, mlflow=False, latency=False)
+    write_result(Result("dmsg-ndcg-sim", "tiny", "held", value=1.5, low=1.2, high=1.8, created="2026-02-01"), folder)
+    return folder
+
+
+def test_pages_hold_boards_claims_and_commands(runs, tmp_path):
+    written = publish(tmp_path, runs)
+    assert {path.name for path in written} == {"tiny.md", "claims.md", "index.md"}
+    page = (tmp_path / "tiny.md").read_text()
+    assert "# Results on tiny" in page and "slatebench bench bm25 --dataset tiny" in page and "## Cost" in page
+    assert "1.500 (ndcg_sim_at_10: dmsg / bm25)" in (tmp_path / "claims.md").read_text()
+    assert "[tiny](tiny.md)" in (tmp_path / "index.md").read_text()
+
+
+def test_what_was_published_from_elsewhere_stays(runs, tmp_path):
+    (tmp_path / "far.md").write_text("# Results on far\n")
+    merge_published(tmp_path / "claims.json", [Result("dmsg-map-sim", "far", "not held", value=0.5)])
+    publish(tmp_path, runs, ["claims"])
+    assert (tmp_path / "far.md").read_text() == "# Results on far\n" and not (tmp_path / "tiny.md").exists()
+    claims = (tmp_path / "claims.md").read_text()
+    assert "0.500 (map_sim_at_10: dmsg / bm25)" in claims and "1.500 (ndcg_sim_at_10: dmsg / bm25)" in claims
+    index = (tmp_path / "index.md").read_text()
+    assert "[far](far.md)" in index and "tiny.md" not in index and index.count("(claims.md)") == 1
+
+
+def test_an_unknown_page_is_one_clear_line(runs, tmp_path):
+    with pytest.raises(UsageError, match="unknown page 'tinny': did you mean 'tiny'"):
+        publish(tmp_path, runs, ["tinny"])
+    assert not any(tmp_path.iterdir())
+    done = CliRunner().invoke(app, ["leaderboard", "publish", "tiny", "--out", str(tmp_path), "--runs", str(runs)])
+    assert done.exit_code == 0 and (tmp_path / "tiny.md").exists(), done.output
