@@ -25,7 +25,8 @@ from .base import ModelCard
 from .nn.slate_denoiser import Condition
 from .nn.transformer import KeysValues, Transformer
 from .nn.units import CodeUnits
-from .semantic_ids.feasible import OPEN, code_mass, feasible
+from .semantic_ids.catalogue import IdCatalogue
+from .semantic_ids.feasible import OPEN, Carriers, code_mass
 from .semantic_ids.trie import DIGIT_STEP, TriePrior
 from .semantic_ids.unmasking import best_items, fix_surest, pick_slots, settle, surest
 from .slate_decoder import LONG, Decoded, DecoderConfig, DecodingTask, SlateDecoder, SlateNetwork, SlateSampling
@@ -102,6 +103,10 @@ def weighted_loss(nll: Tensor, learnt: Tensor, t: Tensor) -> Tensor:
 class UnmaskingTask(DecodingTask):
     """Cross entropy of the masked codes of train slates."""
 
+    def __init__(self, network: MaskedSlateNetwork, config: Any, data: TrainData, ids: IdCatalogue) -> None:
+        super().__init__(network, config, data, ids)
+        self.carriers = Carriers.of(ids.place_codes, network.units.codes)
+
     def forward(self, rows: Tensor) -> Tensor:
         """Self-normalised mean, weighted 1 / t, of -log p(code | known codes, prompt)."""
         items, real, offset, condition = self.examples(rows)
@@ -110,23 +115,22 @@ class UnmaskingTask(DecodingTask):
         t, masked = draw_masks(codes, self.config)
         known = codes.masked_fill(masked | ~real[..., None], OPEN)
         logits = network.logits(network.hidden(known, offset, condition))
-        log_probs = (logits + self._possible(known, condition.pooled, logits.shape[-1])).log_softmax(-1)
+        log_probs = (logits + self._possible(known, condition.pooled)).log_softmax(-1)
         nll = -log_probs.gather(-1, codes[..., None])[..., 0]
         return weighted_loss(nll, masked & real[..., None], t)
 
     @torch.no_grad()
-    def _possible(self, known: Tensor, pooled: Tensor, n_codes: int) -> Tensor:
+    def _possible(self, known: Tensor, pooled: Tensor) -> Tensor:
         """What is added to the logits [B, M, D, K]: see `possible`. Where all codes are known it says nothing."""
-        ids, c = self.ids, self.config
+        ids, c, n_codes = self.ids, self.config, cast(MaskedSlateNetwork, self.network).units.codes
         weights = torch.ones(len(ids.trie), 1, device=known.device)
         if c.prior:
             weights = mass_of((c.gamma * pooled @ ids.texts.T)[:, ids.trie.items])  # [N, B]
         start = possible(code_mass(ids.place_codes, weights, n_codes), c.prior)  # nothing known: [B or 1, D, K]
         out = start[:, None].expand(*known.shape[:2], -1, -1).clone()
         some = (known != OPEN).any(-1) & (known == OPEN).any(-1)
-        fits = feasible(ids.place_codes, known[some])  # [N, S]
-        mine = weights[:, some.nonzero()[:, 0]] if c.prior else weights
-        out[some] = possible(code_mass(ids.place_codes, fits * mine, n_codes), c.prior)
+        column = some.nonzero()[:, 0] if c.prior else some.nonzero()[:, 0] * 0
+        out[some] = possible(self.carriers.mass(known[some], weights, column), c.prior)
         return out
 
 

@@ -18,7 +18,7 @@ class CodeUnits(nn.Module):
 
     def __init__(self, levels: int, codes: int, width: int) -> None:
         super().__init__()
-        self.levels = levels
+        self.levels, self.codes = levels, codes
         self.tables = nn.ModuleList(nn.Embedding(codes, width) for _ in range(levels))
         self.heads = nn.ModuleList(zero(width, codes) for _ in range(levels))
         for table in self.tables:

@@ -14,7 +14,7 @@ from slatebench.models.base import resolve
 from slatebench.models.maskgr import MaskedSlateNetwork, MaskGR, UnmaskingTask, draw_masks, weighted_loss
 from slatebench.models.nn.slate_denoiser import Condition
 from slatebench.models.semantic_ids import unmasking
-from slatebench.models.semantic_ids.feasible import OPEN, code_mass, feasible
+from slatebench.models.semantic_ids.feasible import OPEN, Carriers, code_mass, feasible
 from slatebench.models.slate_latents import prompt_condition, seed_condition
 
 K, D = 4, 3
@@ -137,6 +137,16 @@ def test_feasibility_by_brute_force(seed):
         for d in range(3):
             for c in range(5):
                 assert float(mass[s, d, c]) == pytest.approx(sum(weights[i, 0] for i in mine if codes[i, d] == c))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_lists_of_carriers_find_what_the_whole_catalogue_does(seed):
+    rng = np.random.default_rng(seed)
+    codes, known = torch.tensor(rng.integers(0, 4, (30, 3))), torch.tensor(rng.integers(-1, 4, (40, 3)))
+    known = known[(known != OPEN).any(1)]
+    weights, column = torch.tensor(rng.random((30, 3)) * (rng.random((30, 3)) < 0.7)), torch.arange(len(known)) % 3
+    expected = code_mass(codes, feasible(codes, known) * weights[:, column], 5)
+    torch.testing.assert_close(Carriers.of(codes, 5).mass(known, weights, column), expected)
 
 
 # --- decoding -------------------------------------------------------------------------------------------------
