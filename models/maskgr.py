@@ -5,6 +5,7 @@ masked codes at once; cross entropy on those, weighted 1 / t. A slate is decoded
 
 - `catalog`: one pass scores every item in every slot, sum over its codes of log p(code | prompt), and slots pick from
   left to right; refinements keep the surest slots, mask the others again and ask once more;
+- `levels`: D passes, from coarse to fine: pass d fixes code d of all slots, each code as often as it is probable;
 - `confidence`: each pass fixes the surest codes, one per slot at most, among those that still lead to a free item.
 
 Shapes: B slates, P prompts, R rows, M = k slots, D levels, K codes, N items (by place: see Trie), w width.
@@ -28,7 +29,7 @@ from .nn.units import CodeUnits
 from .semantic_ids.catalogue import IdCatalogue
 from .semantic_ids.feasible import OPEN, Carriers, code_mass
 from .semantic_ids.trie import DIGIT_STEP, TriePrior
-from .semantic_ids.unmasking import best_items, fix_surest, pick_slots, settle, surest
+from .semantic_ids.unmasking import best_items, fix_surest, pick_slots, settle, share_out, surest
 from .slate_decoder import LONG, Decoded, DecoderConfig, DecodingTask, SlateDecoder, SlateNetwork, SlateSampling
 
 SPAN = 80.0  # logits by which an item may lie below the best before its prior mass counts as nothing
@@ -159,7 +160,8 @@ class MaskGR(SlateDecoder):
         paper="Masked Diffusion for Generative Recommendation, arXiv 2511.23021",
         conditions=frozenset({"prompt"}),
         summary="A bidirectional transformer with cross-attention to the prompt predicts all masked codes of the "
-        "slate at once; one pass scores the whole catalogue in every slot, or codes are fixed in order of confidence.",
+        "slate at once; one pass scores the whole catalogue in every slot, or codes are fixed level by level, each as "
+        "often as it is probable, or in order of confidence.",
         departures=(
             "the condition is a prompt instead of a user's history, and only the slate is masked",
             "whole slates instead of one next item (the paper's text has k = 2): slot and level embeddings",
@@ -167,7 +169,7 @@ class MaskGR(SlateDecoder):
             "a quarter of the slates is masked whole, slot-wise masks are mixed in, t is at least .05",
             "the softmax is over the codes that lead to an item, in training as in decoding; the paper projects what "
             "is no item after decoding",
-            "the default decoder scores the catalogue in one pass, without beams",
+            "the default decoder scores the catalogue in one pass, preset levels decodes from coarse to fine: no beams",
             "train slates are shuffled, and filled up with near items of their own items; the "
             "emitted slate is ordered by the cosine of prompt and item text, as dmsg's (order=slot: as decoded)",
             "preset prior: the retrieval prior, log-mass of the items a slot can still become, is added to the logits",
@@ -185,8 +187,8 @@ class MaskGR(SlateDecoder):
     class Sampling(SlateSampling):
         """See SlateSampling."""
 
-        decoder: Literal["catalog", "confidence"] = Field(
-            "catalog", description="score all items in every slot at once, or fix the surest codes pass by pass"
+        decoder: Literal["catalog", "levels", "confidence"] = Field(
+            "catalog", description="score all items in every slot at once; fix a level of codes, or the surest, by pass"
         )
         refinements: int = Field(0, ge=0, description="of catalog: passes after the first, which keep the surest slots")
         passes: int = Field(0, ge=0, description="of confidence; 0 = one for each code of the slate")
@@ -203,6 +205,7 @@ class MaskGR(SlateDecoder):
         "prior": {"prior": True, "max_steps": 150},
         "pairs": catalogue_pairs.PRESET,
         "long": LONG,
+        "levels": {"decoder": "levels"},
         "confidence": {"decoder": "confidence", "passes": 8},
         "sampled": {"temperature": 1.0},
         "large": {"width": 256, "layers": 6, "learning_rate": 7e-4},
@@ -225,13 +228,15 @@ class MaskGR(SlateDecoder):
     def _passes(self, k: int, s: Any) -> int:
         if s.decoder == "catalog":
             return 1 + s.refinements
+        if s.decoder == "levels":
+            return self.ids.trie.levels
         codes = k * self.ids.trie.levels
         return min(s.passes or codes, codes)
 
     def _draws(self, k: int, s: Any) -> tuple[int, ...]:
-        """A number for each pass and slot; of confidence for each code that could be fixed."""
-        each = () if s.decoder == "catalog" else (self.ids.trie.levels, self._code_count())
-        return (self._passes(k, s), k, *each)
+        """A number for each pass and slot; of levels also for the items, of confidence for each code to be fixed."""
+        each = (self.ids.trie.levels, self._code_count()) if s.decoder == "confidence" else ()
+        return (self._passes(k, s) + (s.decoder == "levels"), k, *each)
 
     def _row_size(self, k: int, s: Any) -> int:
         return 3 * k * (len(self.ids.trie) + self.ids.trie.levels * self._code_count())
@@ -239,6 +244,8 @@ class MaskGR(SlateDecoder):
     def _decode(self, context: Tensor, mask: Tensor, rows: Tensor, k: int, used: Tensor, prior: TriePrior | None,
                 s: Any, uniform: Tensor) -> Decoded:  # fmt: skip
         network, P, trie = self.network, len(context), self.ids.trie
+        if k == 0:
+            return Decoded(used[:, :0], used[:, :0].float(), {})
         keys_values, slot = network.decoder.context(context), torch.arange(k, device=rows.device)[None]
 
         def ask(known: Tensor, prompts: Tensor) -> Tensor:
@@ -247,14 +254,14 @@ class MaskGR(SlateDecoder):
                 own, own_mask = [(keys[prompts], values[prompts]) for keys, values in keys_values], mask[prompts]
             return network.logits(network.read(known, slot, own, own_mask))
 
+        if s.decoder == "levels":
+            return self._by_levels(ask, rows, k, used, prior, s, uniform)
         base = (-DIGIT_STEP * trie.code[-1]).expand(P, -1)  # [P, N]
         base = base if prior is None else base + prior.mass[-1]
         seeds = used[:: max(1, len(rows) // P)]  # samples of a prompt have the same
         blocked = torch.zeros(P, len(trie) + 1, dtype=torch.bool, device=rows.device)
         blocked.scatter_(1, torch.where(seeds >= 0, seeds, len(trie)), True)
         base = base.masked_fill(blocked[:, :-1], -torch.inf)
-        if k == 0:
-            return Decoded(used[:, :0], used[:, :0].float(), {})
         decode = self._by_catalogue if s.decoder == "catalog" else self._by_confidence
         return decode(ask, base, rows, k, s, uniform)
 
@@ -293,6 +300,37 @@ class MaskGR(SlateDecoder):
             sure = torch.where(kept, sure, now)
         return Decoded(slate, sure, health)
 
+    # --- level by level, from coarse to fine -------------------------------------------------------------------
+
+    def _by_levels(self, ask: Ask, rows: Tensor, k: int, used: Tensor, prior: TriePrior | None, s: Any,
+                   uniform: Tensor) -> Decoded:  # fmt: skip
+        trie, R, D, n_prompts = self.ids.trie, len(rows), self.ids.trie.levels, int(rows[-1]) + 1
+        known = torch.full((R, k, D), OPEN, device=rows.device)
+        nodes, total = torch.zeros(R, k, dtype=torch.long, device=rows.device), torch.zeros(R, k, device=rows.device)
+        repeats, invalid = (torch.zeros(R, k, dtype=torch.bool, device=rows.device) for _ in range(2))
+        real = torch.ones_like(repeats)
+        for level in range(D + 1):
+            logits = None
+            if level == 0:  # nothing is known: the same for all samples of a prompt
+                logits = ask(known[:n_prompts], torch.arange(n_prompts, device=rows.device))[rows][:, :, 0]
+            elif level < D:
+                logits = ask(known, rows)[:, :, level]
+            of_kids, kids = trie.child_logits(level, nodes, logits, prior)
+            if logits is not None and prior is None:
+                invalid |= logits.amax(-1) > of_kids.amax(-1)
+            room = trie.size[level + 1].repeat(R, 1)
+            seeds = trie.above[level + 1][used.clamp(min=0)]
+            room.scatter_add_(1, seeds, -(used >= 0).to(room.dtype))
+            log_probs = of_kids.log_softmax(-1).masked_fill(~real[..., None], -torch.inf)
+            nodes, sure, crowded = share_out(log_probs, kids, room, s, uniform[:, level])
+            real, repeats, total = nodes != EMPTY, repeats | crowded, total + sure
+            nodes = nodes.clamp(min=0)
+            if level < D:
+                known[..., level] = trie.code[level + 1][nodes]
+        rates = {"raw_duplicate_rate": repeats, "invalid_id_rate": invalid}
+        places = torch.where(real, nodes, EMPTY)
+        return Decoded(places, total, {name: slots.float().mean(1).cpu() for name, slots in rates.items()})
+
     # --- code by code, in order of confidence ---------------------------------------------------------------------
 
     def _by_confidence(self, ask: Ask, base: Tensor, rows: Tensor, k: int, s: Any,
@@ -312,7 +350,9 @@ class MaskGR(SlateDecoder):
             first = logits if turn == 0 else first
             mass = code_mass(codes, fits * weights.repeat_interleave(k, dim=1), logits.shape[-1]).unflatten(0, (R, k))
             addend = possible(mass, self.config.prior)
-            sure = (logits + addend).log_softmax(-1).nan_to_num(nan=-torch.inf)  # nan: the slot has no item left
+            sure = (
+                (logits + addend).log_softmax(-1).nan_to_num(nan=-torch.inf, neginf=-torch.inf)
+            )  # nan: the slot has no item left
             open_ = (known == OPEN) & (slate == EMPTY)[..., None]
             sure = sure.masked_fill(~open_[..., None], -torch.inf)
             if s.temperature > 0:

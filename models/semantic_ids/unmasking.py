@@ -19,7 +19,7 @@ from .search import pick_item
 def best_items(scores: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Log-probabilities over the catalogue and places [X, k, width] of the best of `scores` [X, k, N]."""
     best, places = scores.topk(width, dim=-1)
-    return (best - scores.logsumexp(-1, keepdim=True)).nan_to_num(nan=-torch.inf), places
+    return (best - scores.logsumexp(-1, keepdim=True)).nan_to_num(nan=-torch.inf, neginf=-torch.inf), places
 
 
 def pick_slots(scores: Tensor, places: Tensor, slate: Tensor, s: Any, uniform: Tensor
@@ -46,6 +46,40 @@ def surest(slate: Tensor, sure: Tensor, kept: Tensor, count: int) -> Tensor:
     rank = sure.masked_fill(slate == EMPTY, -torch.inf).masked_fill(kept, torch.inf)
     best = rank.topk(count, dim=1).indices
     return torch.zeros_like(slate, dtype=torch.bool).scatter_(1, best, True) & (slate != EMPTY)
+
+
+def share_out(log_probs: Tensor, kids: Tensor, room: Tensor, s: Any, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each slot's child of its node, slots from left to right: a child comes up as often as it is probable.
+
+    Where n slots have a child, it counts as p / (n + 1) for the next: the rule of highest averages (d'Hondt), by which
+    parties get their seats. The most probable child alone would come up in every slot.
+
+    Args:
+        log_probs: of the children of each slot's node [R, k, C]; -inf = none.
+        kids: those children, nodes of one level [R, k, C].
+        room: how many slots can still go through each node of that level [R, n].
+        s: Sampling, with temperature and top_p.
+        uniform: random numbers [R, k].
+
+    Returns:
+        The children [R, k] (EMPTY where none has room), their log-probabilities, and the slots whose most probable
+        child had no room [R, k].
+    """
+    nodes, sure = torch.full(log_probs.shape[:2], EMPTY, device=kids.device), log_probs[..., 0].clone()
+    taken, crowded = torch.zeros_like(room), torch.zeros_like(nodes, dtype=torch.bool)
+    for m in range(nodes.shape[1]):
+        own, log_p = kids[:, m], log_probs[:, m]
+        n = taken.gather(1, own)
+        free = log_p.masked_fill(n >= room.gather(1, own), -torch.inf)
+        score = free - n.float().log1p()
+        if s.temperature > 0:
+            score, best_first = score.sort(dim=1, descending=True, stable=True)
+            own, free = own.gather(1, best_first), free.gather(1, best_first)
+        at, node, _ = pick_item(own, score, s, uniform[:, m])
+        nodes[:, m], sure[:, m] = node[:, 0], free.gather(1, at)[:, 0]
+        crowded[:, m] = log_p.amax(1) > free.amax(1)
+        taken.scatter_add_(1, node.clamp(min=0), (node >= 0).to(taken.dtype))
+    return nodes, sure, crowded
 
 
 def settle(codes: Tensor, known: Tensor, slate: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

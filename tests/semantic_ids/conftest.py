@@ -42,7 +42,7 @@ def models(data):
             generator = torch.Generator().manual_seed(0)
             with torch.no_grad():
                 for p in model.network.parameters() if name != "trie-prior" else ():
-                    p += 0.2 * torch.randn(p.shape, generator=generator)
+                    p += 0.2 * p.requires_grad * torch.randn(p.shape, generator=generator)
             made[address] = model
         return made[address]
 

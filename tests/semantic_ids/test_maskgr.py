@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -225,14 +226,15 @@ def reads(monkeypatch):
 
 
 @pytest.mark.parametrize("values", [
-    {}, {"refinements": 3}, {"decoder": "confidence", "passes": 1}, {"decoder": "confidence", "passes": 4},
+    {}, {"refinements": 3}, {"decoder": "levels"}, {"decoder": "confidence", "passes": 1},
+    {"decoder": "confidence", "passes": 4},
     {"decoder": "confidence", "passes": 6, "temperature": 1.0},
 ])  # fmt: skip
 def test_as_many_passes_as_asked_for(models, data, reads, values):
     model = models("maskgr:prior")
     reads.clear()  # of the fit
     generate(model, data.valid_requests.head(3), samples=2, **values)
-    passes = values.get("passes", 1 + values.get("refinements", 0))
+    passes = values.get("passes", D if values.get("decoder") == "levels" else 1 + values.get("refinements", 0))
     assert len(reads) == passes == model.cost(K, model.Sampling(**values))["nfe"]
 
 
@@ -303,15 +305,67 @@ def test_settling_by_hand():
     assert slate.tolist() == [[3, 2, 0, -1]]
 
 
-def test_confidence_fills_a_slate_of_the_whole_catalogue(models, data):
+def test_sharing_out_by_hand():
+    """The textbook's example of d'Hondt: 100, 80, 30 and 20 thousand votes, 8 seats."""
+    log_p = torch.tensor([100.0, 80, 30, 20]).log().log_softmax(0).expand(1, 8, -1)
+    kids, room = torch.arange(4).expand(1, 8, -1), torch.full((1, 4), 8)
+    greedy = SimpleNamespace(temperature=0.0, top_p=1.0)
+    nodes, sure, crowded = unmasking.share_out(log_p, kids, room, greedy, torch.zeros(1, 8))
+    assert nodes[0].bincount(minlength=4).tolist() == [4, 3, 1, 0] and nodes[0, :3].tolist() == [0, 1, 0]
+    assert torch.equal(sure, log_p[:, 0].gather(1, nodes)) and not crowded.any()
+    tight = torch.tensor([[1, 2, 0, 1]])
+    nodes, _, crowded = unmasking.share_out(log_p, kids, tight, greedy, torch.zeros(1, 8))
+    assert nodes[0].tolist() == [0, 1, 1, 3, -1, -1, -1, -1] and crowded[0].tolist() == [False] + 7 * [True]
+
+
+@pytest.mark.parametrize("name", ["maskgr", "maskgr:prior"])
+def test_levels_by_a_plain_walk(models, data, name):
+    model, codes, seeds = models(name), models(name).ids.codes, [3, 17]
+    requests = data.valid_requests.head(3).with_columns(
+        pl.Series("seed_items", [[], seeds, []], dtype=pl.List(pl.Int64))
+    )
+    slates, known = generate(model, requests, decoder="levels"), masks_only(3)
+    digits = model.ids.trie.codes_of(torch.arange(len(codes)))[:, -1].tolist()
+    for level in range(D):
+        logits, scores = ask(model, requests, known)
+        for p in range(3):
+            free, had = set(range(len(codes))) - set(seeds if p == 1 else []), {}
+            for m in range(K):
+                before = tuple(known[p, m].tolist()[:level])
+                fits = [i for i in free if tuple(codes[i, :level]) == before]
+                best = {}
+                for c in {codes[i, level] for i in fits}:
+                    own, n = (*before, c), had.get((*before, c), 0)
+                    if n < sum(codes[i, level] == c for i in fits):
+                        found = log_prob(model, logits[p, m], scores[p], list(before) + [OPEN] * (D - level), level, c)
+                        best[own] = found - np.log(n + 1)
+                own = max(best, key=best.get)
+                had[own], known[p, m, level] = had.get(own, 0) + 1, int(own[-1])
+    for p in range(3):
+        taken = set(seeds if p == 1 else [])
+        for m in range(K):
+            fits = [i for i in range(len(codes)) if (codes[i] == known[p, m].numpy()).all() and i not in taken]
+            item = max(fits, key=lambda i: scores[p, i] - 1e-4 * digits[i])
+            assert slates.items[p, 0, m] == item
+            taken.add(item)
+    assert set(slates.diagnostics) == {"raw_duplicate_rate", "invalid_id_rate"}
+
+
+@pytest.mark.parametrize("decoder", ["catalog", "levels", "confidence"])
+def test_a_slate_of_the_whole_catalogue(models, data, decoder):
     model, catalog = models("maskgr"), Catalog(data.catalog.items[::30])  # 8 items, hardly any two slots can go free
     other = model.with_catalog(catalog, features_for_catalog(data.features, catalog))
-    slates = generate(other, data.valid_requests.head(4), k=8, decoder="confidence", passes=3)
+    requests = data.valid_requests.head(4)
+    slates = generate(other, requests, k=8, decoder=decoder, passes=3)
     assert (np.sort(slates.items[:, 0]) == np.arange(8)).all()
-    assert slates.diagnostics["repair_rate"].max() > 0
+    if decoder == "confidence":
+        assert slates.diagnostics["repair_rate"].max() > 0
+    requests = requests.with_columns(pl.Series("seed_items", [[5], [], [0, 2], []], dtype=pl.List(pl.Int64)))
+    left = np.sort(generate(other, requests, k=8, decoder=decoder, passes=3).items[:, 0])
+    assert left[0].tolist() == [-1, 0, 1, 2, 3, 4, 6, 7] and left[2].tolist() == [-1, -1, 1, 3, 4, 5, 6, 7]
 
 
-@pytest.mark.parametrize("decoder", ["catalog", "confidence"])
+@pytest.mark.parametrize("decoder", ["catalog", "levels", "confidence"])
 def test_samples_are_fresh(models, data, decoder):
     slates = generate(models("maskgr"), data.valid_requests.head(3), samples=4, decoder=decoder, temperature=1.0)
     assert all(len({tuple(s) for s in row}) > 1 for row in slates.items.tolist())
