@@ -283,8 +283,8 @@ def _check_seed_items_are_never_emitted(case: _Case) -> None:
 
 
 def _check_more_slots_than_items(case: _Case) -> None:
-    N = len(case.dataset.catalog)
-    slates = case.ask(case.requests.head(2), samples=1, k=N + 3)
+    N, seeds = len(case.dataset.catalog), pl.Series("seed_items", [[], [0, 1]], dtype=pl.List(pl.Int64))
+    slates = case.ask(case.requests.head(2).with_columns(seeds), samples=1, k=N + 3)
     assert (slates.items == -1).sum(axis=-1).min() >= 3, "more slots filled than there are items"
 
 
