@@ -345,8 +345,10 @@ def test_results_are_kept_and_reported(bed):
     better = results["test-better"]
     assert f"[{better.low:.3f}, {better.high:.3f}]" in text and better.machine["cpu"] in text
     (beside,) = better.beside
-    shown = f"beside: {beside['value']:.3f} [{beside['low']:.3f}, {beside['high']:.3f}] (ndcg_at_5 of random)"
+    shown = f"beside: ndcg_at_5 of random {beside['value']:.3f} [{beside['low']:.3f}, {beside['high']:.3f}]"
     assert shown in text and shown in page
+    row = next(line for line in text.splitlines() if "`test-better`" in line)
+    assert row.endswith(f"| **held** {better.value:.3f} [{better.low:.3f}, {better.high:.3f}] |")
 
 
 def test_a_result_is_not_overwritten_by_not_run(tmp_path):
@@ -425,7 +427,7 @@ def test_commands(bed):
     assert run(app, ["claims", "report", "--format", "html", "--out", str(out), "--runs", str(folder)]).exit_code == 0
     absent = [claim for claim in CLAIMS if "is not there yet" in (why_not(claim) or "")]
     page = out.read_text()
-    assert all(f"{claim.id}: " in page for claim in CLAIMS)
+    assert all(f'<p id="{claim.id}">' in page and f'href="#{claim.id}"' in page for claim in CLAIMS)
     assert page.count("is not there yet") == len(absent)
     timed = run(
         app, ["latency", "bm25", "random", "--dataset", "tiny", "--requests", "5", "--runs", str(folder), "--json"]

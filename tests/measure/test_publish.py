@@ -25,7 +25,7 @@ def test_pages_hold_boards_claims_and_commands(runs, tmp_path):
     assert {path.name for path in written} == {"tiny.md", "claims.md", "index.md"}
     page = (tmp_path / "tiny.md").read_text()
     assert "# Results on tiny" in page and "slatebench bench bm25 --dataset tiny" in page and "## Cost" in page
-    assert "1.500 (ndcg_sim_at_10: dmsg / bm25)" in (tmp_path / "claims.md").read_text()
+    assert "**held** 1.500 [1.200, 1.800]" in (tmp_path / "claims.md").read_text()
     assert "[tiny](tiny.md)" in (tmp_path / "index.md").read_text()
 
 
@@ -35,7 +35,7 @@ def test_what_was_published_from_elsewhere_stays(runs, tmp_path):
     publish(tmp_path, runs, ["claims"])
     assert (tmp_path / "far.md").read_text() == "# Results on far\n" and not (tmp_path / "tiny.md").exists()
     claims = (tmp_path / "claims.md").read_text()
-    assert "0.500 (map_sim_at_10: dmsg / bm25)" in claims and "1.500 (ndcg_sim_at_10: dmsg / bm25)" in claims
+    assert "**not held** 0.500" in claims and "**held** 1.500 [1.200, 1.800]" in claims
     index = (tmp_path / "index.md").read_text()
     assert "[far](far.md)" in index and "tiny.md" not in index and index.count("(claims.md)") == 1
 
