@@ -32,6 +32,7 @@ MASKED = {
     "4 passes": {"refinements": 3},
     "8 passes": {"refinements": 7},
     "16 passes": {"refinements": 15},
+    "levels, 3 passes": {"decoder": "levels"},
     "confidence, 4 passes": {"decoder": "confidence", "passes": 4},
     "confidence, 8 passes": {"decoder": "confidence", "passes": 8},
     "confidence, 16 passes": {"decoder": "confidence", "passes": 16},
