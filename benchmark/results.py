@@ -1,8 +1,9 @@
-"""The results pages of the documentation, made from records: a page per dataset and one for the claims."""
+"""The results pages of the documentation, made from records: a page per dataset, one of its sweeps, and the claims."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from ..datasets.errors import UsageError, unknown_name
 from ..leaderboards.board import Board, System, build_board, headline, per_request, set_by_hand
 from ..leaderboards.command import bench_command
 from ..leaderboards.records import Run, list_runs, runs_folder, write_text
+from ..leaderboards.report.charts import Figure, groups
+from ..leaderboards.report.sweeps import LATENCY, sweep_plots
+from ..leaderboards.sweeps import read_sweeps
 from ..leaderboards.tables import as_markdown, number, short_name
 from ..metrics.statistics import bootstrap_interval, paired_permutation_test
 from .claim_list import CLAIMS
@@ -23,18 +27,20 @@ AGAINST = ("bm25", "dense", "hybrid", "prompt2vec", "trie-prior", "set-regressor
 RELEVANCE = ("ndcg_sim_at_10", "ndcg_at_10", "map_sim_at_10", "map_at_10", "recall_at_10", "hit_at_10")
 BEYOND = ("freshness", "jaccard_distance", "coherence", "leaf_entropy", "popularity", "popularity_ratio",
           "train_seen_share", "short_rate", "raw_duplicate_rate", "bertscore_f1")  # fmt: skip
+WIDTH = 640  # of a picture
 MADE = "*Made by `slatebench leaderboard publish` from records; nothing on this page was typed by hand.*"
 
 
 def publish(out: Path, runs: Path | str | None = None, pages: Sequence[str] = ()) -> list[Path]:
-    """Write `<dataset>.md` for every dataset with finished test runs, `claims.md` and `index.md` into `out`.
+    """Write the pages of every dataset with finished test runs, `claims.md` and `index.md` into `out`, with pictures.
 
-    Other pages, and results of claims that were not run here (`claims.json`), stay as they are.
+    A dataset has `<dataset>.md` and, where it was swept, `<dataset>-sweeps.md`; pictures stand in `<page>/`. Other
+    pages, and results of claims that were not run here (`claims.json`), stay as they are.
 
     Args:
         out: folder of the pages.
         runs: folder of the records.
-        pages: those to write, e.g. bundle or claims (default: all).
+        pages: those to write, e.g. bundle, bundle-sweeps or claims (default: all).
 
     Raises:
         UsageError: there is no finished run, or no such page.
@@ -44,12 +50,17 @@ def publish(out: Path, runs: Path | str | None = None, pages: Sequence[str] = ()
     names = sorted({run.spec.dataset for run in found if run.record.state == "done" and run.spec.part == "test"})
     if not names:
         raise UsageError(f"{folder}: no finished run of a test part; `slatebench bench MODEL --dataset NAME` makes one")
+    swept = {f"{name}-sweeps": name for name in names if not read_sweeps(folder, name).is_empty()}
+    known = [*names, *swept, "claims"]
     for page in pages:
-        if page not in (*names, "claims"):
-            raise unknown_name("page", page, [*names, "claims"])
+        if page not in known:
+            raise unknown_name("page", page, known)
     out.mkdir(parents=True, exist_ok=True)
-    texts = {name: _dataset_page(found, name) for name in names if not pages or name in pages}
-    if not pages or "claims" in pages:
+    wanted, texts = pages or known, {}
+    for page in (page for page in known if page in wanted and page != "claims"):
+        make = partial(_sweeps_page, swept[page], folder) if page in swept else partial(_dataset_page, page)
+        texts[page] = make(found, out / page)
+    if "claims" in wanted:
         claims = merge_published(out / "claims.json", read_results(folder))
         texts["claims"] = claims_markdown(pair_up(CLAIMS, claims)) + f"\n{MADE}\n"
     datasets = sorted(({path.stem for path in out.glob("*.md")} | set(texts)) - {"index", "claims"})
@@ -60,7 +71,28 @@ def publish(out: Path, runs: Path | str | None = None, pages: Sequence[str] = ()
     return [out / f"{name}.md" for name in texts]
 
 
-def _dataset_page(runs: list[Run], dataset: str) -> str:
+def _sweeps_page(dataset: str, folder: Path, runs: list[Run], pictures: Path) -> str:
+    board = build_board(runs, dataset)
+    lines = [f"# Sweeps on {dataset}", "", MADE, "", "Trials on requests of the validation part.", ""]
+    for figure in (one for group in sweep_plots(board, read_sweeps(folder, dataset)) for one in group.figures):
+        if figure.name == f"sweep-{LATENCY}":  # of a few requests each, whatever ran beside
+            continue
+        head, *rows = (tuple(row) for row in figure.table)
+        lines += [f"## {figure.title}", "", *_picture(figure, pictures), *table(head, rows), ""]
+    return "\n".join(lines)
+
+
+def _picture(figure: Figure, folder: Path) -> list[str]:
+    """Markdown of a figure, which is drawn into `folder`."""
+    import vl_convert
+
+    folder.mkdir(exist_ok=True)
+    picture = folder / f"{figure.name}.svg"
+    write_text(picture, vl_convert.vegalite_to_svg(figure.spec | {"width": WIDTH, "background": "white"}))
+    return [f"![{figure.title}]({folder.name}/{picture.name})", "", figure.caption, ""]
+
+
+def _dataset_page(dataset: str, runs: list[Run], pictures: Path) -> str:
     board = build_board(runs, dataset, ablations=False)
     key = board.systems[0].runs[0].spec.board
     by_hand = any(set_by_hand(run) for run in runs if run.spec.board == key and run.record.state == "done")
@@ -70,7 +102,11 @@ def _dataset_page(runs: list[Run], dataset: str) -> str:
     lines = [f"# Results on {board.dataset}", "", MADE, "", "## Relevance", ""]
     lines += [as_markdown(board, [name for name in RELEVANCE if name in have]), ""]
     lines += ["## Beyond relevance", "", as_markdown(board, [name for name in BEYOND if name in have]), ""]
-    lines += ["## Cost", "", *_cost(board), "", "## Paired differences", ""]
+    lines += ["## Cost", "", *_cost(board), ""]
+    for group in groups(board)[:-1]:  # the last: curves of training
+        lines += [f"## {group.title}", ""]
+        lines += [line for figure in group.figures for line in _picture(figure, pictures)]
+    lines += ["## Paired differences", ""]
     lines += ["System minus reference on the same requests: mean [95 % interval over groups], and p of a permutation "
               "test that flips signs by group (not corrected for the number of rows).", ""]  # fmt: skip
     for reference in AGAINST:
@@ -92,7 +128,9 @@ def _cost(board: Board) -> list[str]:
         memory = system.latency("peak_rss_mib", board.machine)
         settings = run.spec.sampling
         parameters, passes = (run.record.cost.get(name, 0) for name in ("parameters", "nfe"))
-        shown = ", ".join(f"{key}={settings[key]}" for key in ("steps", "beam", "decoder", "passes") if key in settings)
+        shown = ", ".join(
+            f"{key}={settings[key]}" for key in ("steps", "beam", "decoder", "passes") if settings.get(key)
+        )
         rows.append((
             system.label, *("–" if value is None else f"{value:.2f}" for value in latency),
             "–" if memory is None else f"{memory:.0f}", _seconds(system), f"{parameters:,.0f}",

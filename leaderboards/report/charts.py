@@ -90,7 +90,7 @@ def named(system: System) -> str:
     A speed claim states its step count (PROTOCOL section 5).
     """
     sampling = system.runs[0].spec.sampling
-    settings = [f"{name} {value}" for name in STEPS if (value := sampling.get(name)) is not None and value is not False]
+    settings = [f"{name} {sampling[name]}" for name in STEPS if sampling.get(name)]  # passes=0: the model's own number
     return f"{system.label} ({', '.join(settings)})" if settings else system.label
 
 

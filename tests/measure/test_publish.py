@@ -1,9 +1,12 @@
 """The results pages: made from records, without losing what other runs folders published."""
 
+import re
+from xml.etree import ElementTree
+
 import pytest
 from typer.testing import CliRunner
 
-from slatebench.benchmark import bench
+from slatebench.benchmark import bench, sweep
 from slatebench.benchmark.claims import Result, merge_published, write_result
 from slatebench.benchmark.cli import app
 from slatebench.benchmark.results import publish
@@ -15,18 +18,32 @@ def runs(install, tmp_path_factory):
     """Records of two models on the tiny dataset, and a claim's result."""
     install("from plain_model import Plain", {"plain": "Plain"})
     folder = tmp_path_factory.mktemp("runs")
-    bench(["bm25", "random"], "tiny", budget="smoke", encoder="hash", runs=folder, mlflow=False, latency=False)
+    options = {"budget": "smoke", "encoder": "hash", "runs": folder, "mlflow": False}
+    bench(["bm25", "random"], "tiny", latency=False, **options)
+    sweep("bm25", "tiny", over={"b": [0.2, 0.4, 0.8]}, fit=True, sampler="grid", test=False, **options)
     write_result(Result("dmsg-ndcg-sim", "tiny", "held", value=1.5, low=1.2, high=1.8, created="2026-02-01"), folder)
     return folder
 
 
 def test_pages_hold_boards_claims_and_commands(runs, tmp_path):
     written = publish(tmp_path, runs)
-    assert {path.name for path in written} == {"tiny.md", "claims.md", "index.md"}
+    assert {path.name for path in written} == {"tiny.md", "tiny-sweeps.md", "claims.md", "index.md"}
     page = (tmp_path / "tiny.md").read_text()
     assert "# Results on tiny" in page and "slatebench bench bm25 --dataset tiny" in page and "## Cost" in page
     assert "**held** 1.500 [1.200, 1.800]" in (tmp_path / "claims.md").read_text()
-    assert "[tiny](tiny.md)" in (tmp_path / "index.md").read_text()
+    index = (tmp_path / "index.md").read_text()
+    assert "[tiny](tiny.md)" in index and "[tiny-sweeps](tiny-sweeps.md)" in index
+
+
+def test_pictures_stand_beside_the_pages(runs, tmp_path):
+    publish(tmp_path, runs, ["tiny", "tiny-sweeps"])
+    for page in ("tiny", "tiny-sweeps"):
+        named = re.findall(r"!\[[^]]+\]\(([^)]+)\)", (tmp_path / f"{page}.md").read_text())
+        assert named and {str(path.relative_to(tmp_path)) for path in (tmp_path / page).iterdir()} == set(named)
+        for picture in named:
+            assert ElementTree.parse(tmp_path / picture).getroot().tag.endswith("svg")
+    sweeps = (tmp_path / "tiny-sweeps.md").read_text()
+    assert "(tiny-sweeps/sweep-b.svg)" in sweeps and sweeps.count("| bm25 (smoke, ") == 3 and "latency" not in sweeps
 
 
 def test_what_was_published_from_elsewhere_stays(runs, tmp_path):
