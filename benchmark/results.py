@@ -58,6 +58,8 @@ def publish(out: Path, runs: Path | str | None = None, pages: Sequence[str] = ()
     out.mkdir(parents=True, exist_ok=True)
     wanted, texts = pages or known, {}
     for page in (page for page in known if page in wanted and page != "claims"):
+        for old in (out / page).glob("*.svg"):
+            old.unlink()
         make = partial(_sweeps_page, swept[page], folder) if page in swept else partial(_dataset_page, page)
         texts[page] = make(found, out / page)
     if "claims" in wanted:
@@ -103,7 +105,7 @@ def _dataset_page(dataset: str, runs: list[Run], pictures: Path) -> str:
     lines += [as_markdown(board, [name for name in RELEVANCE if name in have]), ""]
     lines += ["## Beyond relevance", "", as_markdown(board, [name for name in BEYOND if name in have]), ""]
     lines += ["## Cost", "", *_cost(board), ""]
-    for group in groups(board)[:-1]:  # the last: curves of training
+    for group in (one for one in groups(board) if one.title != "Training"):
         lines += [f"## {group.title}", ""]
         lines += [line for figure in group.figures for line in _picture(figure, pictures)]
     lines += ["## Paired differences", ""]
