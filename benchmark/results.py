@@ -66,7 +66,9 @@ def publish(out: Path, runs: Path | str | None = None, pages: Sequence[str] = ()
         claims = merge_published(out / "claims.json", read_results(folder))
         texts["claims"] = claims_markdown(pair_up(CLAIMS, claims)) + f"\n{MADE}\n"
     datasets = sorted(({path.stem for path in out.glob("*.md")} | set(texts)) - {"index", "claims"})
-    links = [f"- [{name}]({name}.md)" for name in datasets] + ["- [claims of the papers](claims.md)"]
+    links = [f"- [{name.replace('-sweeps', ': sweeps')}]({name}.md)" for name in datasets] + [
+        "- [claims of the papers](claims.md)"
+    ]
     texts["index"] = "\n".join(["# Results", "", MADE, "", *links, ""])
     for name, text in texts.items():
         write_text(out / f"{name}.md", text)

@@ -32,7 +32,7 @@ def test_pages_hold_boards_claims_and_commands(runs, tmp_path):
     assert "# Results on tiny" in page and "slatebench bench bm25 --dataset tiny" in page and "## Cost" in page
     assert "**held** 1.500 [1.200, 1.800]" in (tmp_path / "claims.md").read_text()
     index = (tmp_path / "index.md").read_text()
-    assert "[tiny](tiny.md)" in index and "[tiny-sweeps](tiny-sweeps.md)" in index
+    assert "[tiny](tiny.md)" in index and "[tiny: sweeps](tiny-sweeps.md)" in index
 
 
 def test_pictures_stand_beside_the_pages(runs, tmp_path):
