@@ -42,12 +42,12 @@ def show(
 @leaderboard_app.command(epilog="Example: slatebench leaderboard publish bundle claims --out docs/results")
 def publish(
     pages: Annotated[
-        list[str] | None, typer.Argument(help="Pages: datasets and `claims` (default: all that have runs).")
+        list[str] | None, typer.Argument(help="Pages, e.g. bundle, bundle-sweeps, claims (default: all).")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the pages.")] = Path("docs/results"),
     runs: RunsOption = None,
 ) -> None:
-    """Results pages from the records, as Markdown: boards, costs, paired differences, claims, how to repeat them."""
+    """Results pages from the records, as Markdown with pictures: boards, costs, paired differences, sweeps, claims."""
     from .results import publish as write_pages
 
     for path in write_pages(out, runs, pages or ()):
