@@ -113,7 +113,7 @@ class Result:
     low: float | None = None
     high: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
-    beside: list[dict[str, Any]] = field(default_factory=list)  # statistic, value, low, high
+    beside: list[dict[str, Any]] = field(default_factory=list)  # statistic, value, low, high; or reason
     rule: str = ""
     statistic: str = ""
     budget: str | None = None
@@ -245,7 +245,6 @@ def _run_claim(
             by_role[role] = ran.runs
         done = Experiment(by_role, budget, folder)
         figure = claim.statistic.measure(done)
-        beside = [(one, one.measure(done)) for one in claim.beside]
     except SlateBenchError as error:
         return Result(verdict="not run", reason=str(error), notices=notices, **head)
     return Result(
@@ -255,11 +254,19 @@ def _run_claim(
         low=figure.low,
         high=figure.high,
         details=figure.details,
-        beside=[{"statistic": one.text, "value": f.value, "low": f.low, "high": f.high} for one, f in beside],
+        beside=[_measured(one, done) for one in claim.beside],
         runs=[str(run.folder.relative_to(folder)) for members in by_role.values() for run in members],
         notices=notices,
         **head,
     )
+
+
+def _measured(statistic: Statistic, done: Experiment) -> dict[str, Any]:
+    try:
+        figure = statistic.measure(done)
+    except SlateBenchError as error:
+        return {"statistic": statistic.text, "value": None, "low": None, "high": None, "reason": str(error)}
+    return {"statistic": statistic.text, "value": figure.value, "low": figure.low, "high": figure.high}
 
 
 def choose(ids: Sequence[str], claims: Sequence[Claim]) -> list[Claim]:
@@ -297,12 +304,17 @@ def read_results(folder: Path) -> list[Result]:
 def merge_published(path: Path, results: Sequence[Result]) -> list[Result]:
     """Results together with those published in `path`, which holds them all afterwards; of two, what ran last stays.
 
-    So several machines, or one whose runs are gone, publish to one page.
+    One of budget smoke never takes the place of another. So several machines, or one whose runs are gone, publish to
+    one page.
     """
+
+    def weight(one: Result) -> tuple[bool, bool, str]:
+        return one.verdict != "not run", one.budget != "smoke", one.created
+
     by_name: dict[tuple[str, str], Result] = {}
     for one in [*(_read_many(path) if path.exists() else []), *results]:
         other = by_name.setdefault((one.dataset, one.claim), one)
-        if (one.verdict != "not run", one.created) >= (other.verdict != "not run", other.created):
+        if weight(one) >= weight(other):
             by_name[one.dataset, one.claim] = one
     merged = [by_name[name] for name in sorted(by_name)]
     write_text(path, json.dumps([finite(asdict(one)) for one in merged], indent=1))

@@ -28,16 +28,20 @@ Rows = Sequence[tuple[Claim, Result]]
 
 
 def pair_up(claims: Sequence[Claim], results: Sequence[Result]) -> list[tuple[Claim, Result]]:
-    """Every claim with its results; one that has none stands as not run, with the reason."""
+    """Every claim with its results; one that has none stands as not run, with the reason.
+
+    Results that were measured by another statistic or rule, before the claim got its present form, are left out.
+    """
     rows = []
     for claim in claims:
-        found = [result for result in results if result.claim == claim.id]
+        form = (claim.id, claim.statistic.text, claim.rule.text)
+        found = [result for result in results if (result.claim, result.statistic, result.rule) == form]
         reason = why_not(claim) or f"`slatebench claims run {claim.id} --dataset NAME` runs it"
         rows += [(claim, result) for result in found] or [(claim, Result(claim.id, "", "not run", reason))]
     return rows
 
 
-HEAD = ("claim", "published", "ours", "holds if", "verdict")
+HEAD = ("claim", "published", "ours", "holds if", "verdict", "where")
 
 
 def claim_cells(claim: Claim, result: Result) -> list[str]:
@@ -46,7 +50,7 @@ def claim_cells(claim: Claim, result: Result) -> list[str]:
     note = f" ({claim.note})" if claim.note else ""
     return [
         f"{claim.id}: {claim.sentence}{note}", claim.published, ours, f"{claim.statistic.text} {claim.rule.text}",
-        result.verdict_line,
+        result.verdict_line, _where(result),
     ]  # fmt: skip
 
 
@@ -79,7 +83,10 @@ def _figure(value: float | None, low: float | None, high: float | None) -> str:
 
 def _beside(result: Result) -> list[str]:
     """What else was measured."""
-    return [f"beside: {one['statistic']} {_figure(one['value'], one['low'], one['high'])}" for one in result.beside]
+    return [
+        f"beside: {one['statistic']} " + (_figure(one["value"], one["low"], one["high"]) or f"({one.get('reason')})")
+        for one in result.beside
+    ]
 
 
 def _rule(claim: Claim) -> str:
@@ -90,14 +97,22 @@ def _found(result: Result) -> str:
     """A result in a line: figure, verdict, what else was measured, and where."""
     figure = _figure(result.value, result.low, result.high)
     parts = [f"{result.dataset}: " * bool(result.dataset) + " ".join(filter(None, [figure, result.verdict_line]))]
-    parts += [f"beside: {one['statistic']} {_figure(one['value'], one['low'], one['high'])}" for one in result.beside]
-    if result.value is not None and result.machine:
-        machine: dict[str, Any] = result.machine
-        gpu = f", {machine['gpu']}" if machine.get("gpu") else ""
-        seeds = ",".join(str(seed) for seed in result.seeds)
-        where = f"{machine['cpu']}, {machine['threads']} thread(s){gpu}"
-        parts.append(f"budget {result.budget}, seeds {seeds}, {where}, {result.created[:10]}")
-    return "; ".join(parts + [f"NOTE: {notice}" for notice in result.notices])
+    parts += [*_beside(result), _where(result), *(f"NOTE: {notice}" for notice in result.notices)]
+    return "; ".join(filter(None, parts))
+
+
+def _where(result: Result) -> str:
+    if result.value is None or not result.machine:
+        return ""
+    machine: dict[str, Any] = result.machine
+    gpu = f", {machine['gpu']}" if machine.get("gpu") else ""
+    seeds = ",".join(str(seed) for seed in result.seeds)
+    where = f"{machine['cpu']}, {machine['threads']} thread(s){gpu}"
+    return f"budget {result.budget}, seeds {seeds}, {where}, {result.created[:10]}"
+
+
+def _smoke(result: Result) -> str:
+    return " (smoke)" if result.budget == "smoke" and result.value is not None else ""
 
 
 # --- Markdown -------------------------------------------------------------------------------------------------
@@ -123,7 +138,7 @@ def as_markdown(rows: Rows) -> str:
 
 
 def _verdict(result: Result) -> str:
-    return f"**{result.verdict}** {_figure(result.value, result.low, result.high)}".rstrip()
+    return f"**{result.verdict}**{_smoke(result)} {_figure(result.value, result.low, result.high)}".rstrip()
 
 
 def _plain(text: str) -> str:
@@ -161,4 +176,4 @@ def as_html(rows: Rows) -> str:
 
 def _coloured(result: Result) -> str:
     figure = escape(_figure(result.value, result.low, result.high))
-    return f'<b style="color:{COLOURS[result.verdict]}">{result.verdict}</b> {figure}'
+    return f'<b style="color:{COLOURS[result.verdict]}">{result.verdict}</b>{_smoke(result)} {figure}'

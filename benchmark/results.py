@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ AGAINST = ("bm25", "dense", "hybrid", "prompt2vec", "trie-prior", "set-regressor
 RELEVANCE = ("ndcg_sim_at_10", "ndcg_at_10", "map_sim_at_10", "map_at_10", "recall_at_10", "hit_at_10")
 BEYOND = ("freshness", "jaccard_distance", "coherence", "leaf_entropy", "popularity", "popularity_ratio",
           "train_seen_share", "short_rate", "raw_duplicate_rate", "bertscore_f1")  # fmt: skip
-WIDTH = 640  # of a picture
+PICTURE = {"width": 640, "background": "white"}
 MADE = "*Made by `slatebench leaderboard publish` from records; nothing on this page was typed by hand.*"
 
 
@@ -46,9 +45,9 @@ def publish(out: Path, runs: Path | str | None = None, pages: Sequence[str] = ()
         UsageError: there is no finished run, or no such page.
     """
     folder = runs_folder(runs).resolve()
-    found, _ = list_runs(folder)
+    found, results = list_runs(folder)[0], read_results(folder)
     names = sorted({run.spec.dataset for run in found if run.record.state == "done" and run.spec.part == "test"})
-    if not names:
+    if not names and not results:
         raise UsageError(f"{folder}: no finished run of a test part; `slatebench bench MODEL --dataset NAME` makes one")
     swept = {f"{name}-sweeps": name for name in names if not read_sweeps(folder, name).is_empty()}
     known = [*names, *swept, "claims"]
@@ -58,45 +57,52 @@ def publish(out: Path, runs: Path | str | None = None, pages: Sequence[str] = ()
     out.mkdir(parents=True, exist_ok=True)
     wanted, texts = pages or known, {}
     for page in (page for page in known if page in wanted and page != "claims"):
-        for old in (out / page).glob("*.svg"):
-            old.unlink()
-        make = partial(_sweeps_page, swept[page], folder) if page in swept else partial(_dataset_page, page)
-        texts[page] = make(found, out / page)
+        lines, figures = _sweeps_page(swept[page], found, folder) if page in swept else _dataset_page(page, found)
+        if page in swept and not figures:  # trials on other data than the board's
+            continue
+        texts[page] = "\n".join(line.format(page=page) if line.startswith("![") else line for line in lines)
+        _draw(figures, out / page)
     if "claims" in wanted:
-        claims = merge_published(out / "claims.json", read_results(folder))
+        claims = merge_published(out / "claims.json", results)
         texts["claims"] = claims_markdown(pair_up(CLAIMS, claims)) + f"\n{MADE}\n"
-    datasets = sorted(({path.stem for path in out.glob("*.md")} | set(texts)) - {"index", "claims"})
-    links = [f"- [{name.replace('-sweeps', ': sweeps')}]({name}.md)" for name in datasets] + [
-        "- [claims of the papers](claims.md)"
-    ]
+    there = {path.stem for path in out.glob("*.md")} | set(texts)
+    links = [f"- [{name.replace('-sweeps', ': sweeps')}]({name}.md)" for name in sorted(there - {"index", "claims"})]
+    links += ["- [claims of the papers](claims.md)"] * ("claims" in there)
     texts["index"] = "\n".join(["# Results", "", MADE, "", *links, ""])
     for name, text in texts.items():
         write_text(out / f"{name}.md", text)
     return [out / f"{name}.md" for name in texts]
 
 
-def _sweeps_page(dataset: str, folder: Path, runs: list[Run], pictures: Path) -> str:
-    board = build_board(runs, dataset)
-    lines = [f"# Sweeps on {dataset}", "", MADE, "", "Trials on requests of the validation part.", ""]
-    for figure in (one for group in sweep_plots(board, read_sweeps(folder, dataset)) for one in group.figures):
-        if figure.name == f"sweep-{LATENCY}":  # of a few requests each, whatever ran beside
-            continue
-        head, *rows = (tuple(row) for row in figure.table)
-        lines += [f"## {figure.title}", "", *_picture(figure, pictures), *table(head, rows), ""]
-    return "\n".join(lines)
-
-
-def _picture(figure: Figure, folder: Path) -> list[str]:
-    """Markdown of a figure, which is drawn into `folder`."""
+def _draw(figures: list[Figure], folder: Path) -> None:
+    """Draw the figures of a page into its folder, and leave none of an earlier page."""
     import vl_convert
 
+    drawn = {f"{one.name}.svg": vl_convert.vegalite_to_svg(one.spec | PICTURE) for one in figures}
     folder.mkdir(exist_ok=True)
-    picture = folder / f"{figure.name}.svg"
-    write_text(picture, vl_convert.vegalite_to_svg(figure.spec | {"width": WIDTH, "background": "white"}))
-    return [f"![{figure.title}]({folder.name}/{picture.name})", "", figure.caption, ""]
+    for name, picture in drawn.items():
+        write_text(folder / name, picture)
+    for old in set(folder.glob("*.svg")) - {folder / name for name in drawn}:
+        old.unlink()
 
 
-def _dataset_page(dataset: str, runs: list[Run], pictures: Path) -> str:
+def _shown(figure: Figure) -> list[str]:
+    """Markdown of a figure; `{page}` stands for the page's own folder of pictures."""
+    return [f"![{figure.title}]({{page}}/{figure.name}.svg)", "", figure.caption, ""]
+
+
+def _sweeps_page(dataset: str, runs: list[Run], folder: Path) -> tuple[list[str], list[Figure]]:
+    plots = sweep_plots(build_board(runs, dataset), read_sweeps(folder, dataset))
+    # a trial's latency is of a few requests, whatever ran beside
+    figures = [one for group in plots for one in group.figures if one.name != f"sweep-{LATENCY}"]
+    lines = [f"# Sweeps on {dataset}", "", MADE, "", "Trials on requests of the validation part.", ""]
+    for figure in figures:
+        head, *rows = (tuple(row) for row in figure.table)
+        lines += [f"## {figure.title}", "", *_shown(figure), *table(head, rows), ""]
+    return lines, figures
+
+
+def _dataset_page(dataset: str, runs: list[Run]) -> tuple[list[str], list[Figure]]:
     board = build_board(runs, dataset, ablations=False)
     key = board.systems[0].runs[0].spec.board
     by_hand = any(set_by_hand(run) for run in runs if run.spec.board == key and run.record.state == "done")
@@ -107,9 +113,9 @@ def _dataset_page(dataset: str, runs: list[Run], pictures: Path) -> str:
     lines += [as_markdown(board, [name for name in RELEVANCE if name in have]), ""]
     lines += ["## Beyond relevance", "", as_markdown(board, [name for name in BEYOND if name in have]), ""]
     lines += ["## Cost", "", *_cost(board), ""]
-    for group in (one for one in groups(board) if one.title != "Training"):
-        lines += [f"## {group.title}", ""]
-        lines += [line for figure in group.figures for line in _picture(figure, pictures)]
+    plots = [group for group in groups(board) if group.title != "Training"]
+    for group in plots:
+        lines += [f"## {group.title}", "", *(line for figure in group.figures for line in _shown(figure))]
     lines += ["## Paired differences", ""]
     lines += ["System minus reference on the same requests: mean [95 % interval over groups], and p of a permutation "
               "test that flips signs by group (not corrected for the number of rows).", ""]  # fmt: skip
@@ -119,7 +125,8 @@ def _dataset_page(dataset: str, runs: list[Run], pictures: Path) -> str:
             lines += [f"### minus {reference}", "", *_paired(board, base, [leader, "ndcg_at_10"]), ""]
     if by_hand:
         lines += ["## With settings set by hand", "", as_markdown(everyone, [leader, "ndcg_at_10", "freshness"]), ""]
-    return "\n".join([*lines, "## How to make it again", "", *_again(everyone), ""])
+    lines += ["## How to make it again", "", *_again(everyone), ""]
+    return lines, [figure for group in plots for figure in group.figures]
 
 
 def _cost(board: Board) -> list[str]:

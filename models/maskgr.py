@@ -193,7 +193,7 @@ class MaskGR(SlateDecoder):
         refinements: int = Field(0, ge=0, description="of catalog: passes after the first, which keep the surest slots")
         passes: int = Field(0, ge=0, description="of confidence; 0 = one for each code of the slate")
         residual: float = Field(
-            0.5, ge=0, description="weight of the network in an item's score where a prior is, which is exact by itself"
+            0.5, ge=0, description="of catalog, and of confidence's last choice: weight of the network beside a prior"
         )
         candidates: int = Field(50, gt=0, description="of catalog: best items of a slot that a temperature draws from")
 
@@ -239,13 +239,12 @@ class MaskGR(SlateDecoder):
         return (self._passes(k, s) + (s.decoder == "levels"), k, *each)
 
     def _row_size(self, k: int, s: Any) -> int:
-        return 3 * k * (len(self.ids.trie) + self.ids.trie.levels * self._code_count())
+        N, codes = len(self.ids.trie), self.ids.trie.levels * self._code_count()
+        return 3 * (N + k * codes) if s.decoder == "levels" else 3 * k * (N + codes)
 
     def _decode(self, context: Tensor, mask: Tensor, rows: Tensor, k: int, used: Tensor, prior: TriePrior | None,
                 s: Any, uniform: Tensor) -> Decoded:  # fmt: skip
         network, P, trie = self.network, len(context), self.ids.trie
-        if k == 0:
-            return Decoded(used[:, :0], used[:, :0].float(), {})
         keys_values, slot = network.decoder.context(context), torch.arange(k, device=rows.device)[None]
 
         def ask(known: Tensor, prompts: Tensor) -> Tensor:
@@ -255,7 +254,7 @@ class MaskGR(SlateDecoder):
             return network.logits(network.read(known, slot, own, own_mask))
 
         if s.decoder == "levels":
-            return self._by_levels(ask, rows, k, used, prior, s, uniform)
+            return self._by_levels(ask, P, rows, k, used, prior, s, uniform)
         base = (-DIGIT_STEP * trie.code[-1]).expand(P, -1)  # [P, N]
         base = base if prior is None else base + prior.mass[-1]
         seeds = used[:: max(1, len(rows) // P)]  # samples of a prompt have the same
@@ -302,9 +301,9 @@ class MaskGR(SlateDecoder):
 
     # --- level by level, from coarse to fine -------------------------------------------------------------------
 
-    def _by_levels(self, ask: Ask, rows: Tensor, k: int, used: Tensor, prior: TriePrior | None, s: Any,
+    def _by_levels(self, ask: Ask, P: int, rows: Tensor, k: int, used: Tensor, prior: TriePrior | None, s: Any,
                    uniform: Tensor) -> Decoded:  # fmt: skip
-        trie, R, D, n_prompts = self.ids.trie, len(rows), self.ids.trie.levels, int(rows[-1]) + 1
+        trie, R, D = self.ids.trie, len(rows), self.ids.trie.levels
         known = torch.full((R, k, D), OPEN, device=rows.device)
         nodes, total = torch.zeros(R, k, dtype=torch.long, device=rows.device), torch.zeros(R, k, device=rows.device)
         repeats, invalid = (torch.zeros(R, k, dtype=torch.bool, device=rows.device) for _ in range(2))
@@ -312,12 +311,12 @@ class MaskGR(SlateDecoder):
         for level in range(D + 1):
             logits = None
             if level == 0:  # nothing is known: the same for all samples of a prompt
-                logits = ask(known[:n_prompts], torch.arange(n_prompts, device=rows.device))[rows][:, :, 0]
+                logits = ask(known[:P], torch.arange(P, device=rows.device))[rows][:, :, 0]
             elif level < D:
                 logits = ask(known, rows)[:, :, level]
             of_kids, kids = trie.child_logits(level, nodes, logits, prior)
             if logits is not None and prior is None:
-                invalid |= logits.amax(-1) > of_kids.amax(-1)
+                invalid |= real & (logits.amax(-1) > of_kids.amax(-1))
             room = trie.size[level + 1].repeat(R, 1)
             seeds = trie.above[level + 1][used.clamp(min=0)]
             room.scatter_add_(1, seeds, -(used >= 0).to(room.dtype))
@@ -326,7 +325,7 @@ class MaskGR(SlateDecoder):
             real, repeats, total = nodes != EMPTY, repeats | crowded, total + sure
             nodes = nodes.clamp(min=0)
             if level < D:
-                known[..., level] = trie.code[level + 1][nodes]
+                known[..., level] = torch.where(real, trie.code[level + 1][nodes], OPEN)
         rates = {"raw_duplicate_rate": repeats, "invalid_id_rate": invalid}
         places = torch.where(real, nodes, EMPTY)
         return Decoded(places, total, {name: slots.float().mean(1).cpu() for name, slots in rates.items()})
@@ -350,9 +349,8 @@ class MaskGR(SlateDecoder):
             first = logits if turn == 0 else first
             mass = code_mass(codes, fits * weights.repeat_interleave(k, dim=1), logits.shape[-1]).unflatten(0, (R, k))
             addend = possible(mass, self.config.prior)
-            sure = (
-                (logits + addend).log_softmax(-1).nan_to_num(nan=-torch.inf, neginf=-torch.inf)
-            )  # nan: the slot has no item left
+            # nan: the slot has no item left
+            sure = (logits + addend).log_softmax(-1).nan_to_num(nan=-torch.inf, neginf=-torch.inf)
             open_ = (known == OPEN) & (slate == EMPTY)[..., None]
             sure = sure.masked_fill(~open_[..., None], -torch.inf)
             if s.temperature > 0:

@@ -78,8 +78,9 @@ class Carriers:
             column: which of the W are a slot's [S].
         """
         (S, D), K, level = known.shape, self.count.shape[1], torch.arange(known.shape[1], device=known.device)
-        few = self.count[level, known.clamp(min=0)].masked_fill(known == OPEN, len(self.codes)).argmin(1)
-        items = self.items[few, known.gather(1, few[:, None])[:, 0]]  # [S, L]
+        count, few = self.count[level, known.clamp(min=0)].masked_fill(known == OPEN, len(self.codes)).min(1)
+        longest = int(count.max()) if S else 0
+        items = self.items[few, known.gather(1, few[:, None])[:, 0], :longest]  # [S, L]
         codes = self.codes[items]  # [S, L, D]
         fits = ((codes == known[:, None]) | (known == OPEN)[:, None]).all(-1) & (items < len(weights))
         own = fits * weights[items.clamp(max=len(weights) - 1), column[:, None]]

@@ -52,7 +52,8 @@ def share_out(log_probs: Tensor, kids: Tensor, room: Tensor, s: Any, uniform: Te
     """Each slot's child of its node, slots from left to right: a child comes up as often as it is probable.
 
     Where n slots have a child, it counts as p / (n + 1) for the next: the rule of highest averages (d'Hondt), by which
-    parties get their seats. The most probable child alone would come up in every slot.
+    parties get their seats. The most probable child alone would come up in every slot. With a temperature, which draws
+    in proportion by itself, the rule counts the less, and at 1 not at all.
 
     Args:
         log_probs: of the children of each slot's node [R, k, C]; -inf = none.
@@ -65,13 +66,13 @@ def share_out(log_probs: Tensor, kids: Tensor, room: Tensor, s: Any, uniform: Te
         The children [R, k] (EMPTY where none has room), their log-probabilities, and the slots whose most probable
         child had no room [R, k].
     """
-    nodes, sure = torch.full(log_probs.shape[:2], EMPTY, device=kids.device), log_probs[..., 0].clone()
+    nodes, sure = torch.full(log_probs.shape[:2], EMPTY, device=kids.device), torch.empty_like(log_probs[..., 0])
     taken, crowded = torch.zeros_like(room), torch.zeros_like(nodes, dtype=torch.bool)
     for m in range(nodes.shape[1]):
         own, log_p = kids[:, m], log_probs[:, m]
         n = taken.gather(1, own)
         free = log_p.masked_fill(n >= room.gather(1, own), -torch.inf)
-        score = free - n.float().log1p()
+        score = free - max(0.0, 1 - s.temperature) * n.float().log1p()
         if s.temperature > 0:
             score, best_first = score.sort(dim=1, descending=True, stable=True)
             own, free = own.gather(1, best_first), free.gather(1, best_first)

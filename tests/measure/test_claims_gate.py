@@ -272,7 +272,11 @@ def bed(install, tmp_path_factory):
         claim,
         dataclasses.replace(claim, id="test-setting", systems={"a": System("bm25", {"kk1": 2.0}, encoder)}),
         dataclasses.replace(
-            claim, id="test-longer", k=7, statistic=difference("ndcg_at_7", "retrieval", "random"), beside=()
+            claim,
+            id="test-longer",
+            k=7,
+            statistic=difference("ndcg_at_7", "retrieval", "random"),
+            beside=(level("random", "no_such_metric"),),
         ),
         dataclasses.replace(claim, id="test-speed", statistic=LatencyRatio("retrieval", "random", 50)),
         dataclasses.replace(claim, id="test-absent", systems={"a": System("no-such-model")}),
@@ -296,7 +300,8 @@ def test_claims_run_end_to_end(bed):
     assert beside["value"] == pytest.approx(better.details["random: ndcg_at_5"])
     assert beside["low"] < beside["value"] < beside["high"]
     longer = results["test-longer"]
-    assert longer.verdict == "held" and longer.beside == [] and not set(longer.runs) & set(better.runs)
+    assert longer.verdict == "held" and not set(longer.runs) & set(better.runs)
+    assert longer.beside[0]["value"] is None and "has no no_such_metric" in longer.beside[0]["reason"]
     speed = results["test-speed"]
     assert speed.verdict == "inconclusive" and speed.value > 0 and "too few" in speed.reason
     assert "budget smoke" in better.verdict_line and "budget smoke" not in results["test-absent"].verdict_line
@@ -336,6 +341,8 @@ def test_results_are_kept_and_reported(bed):
     kept = {result.claim: result for result in read_results(folder)}
     assert kept == results
     later = dataclasses.replace(claims[0], id="test-later")
+    moved = dataclasses.replace(claims[0], rule=Rule(low=0.1))  # measured before the claim got this rule
+    assert [result.verdict for _, result in pair_up([moved], list(kept.values()))] == ["not run"]
     rows = pair_up([*claims, later], list(kept.values()))
     text, page = as_markdown(rows), as_html(rows)
     assert "2 held, 0 not held, 1 inconclusive, 3 not run" in text and "2 held, 0 not held" in page
@@ -348,7 +355,7 @@ def test_results_are_kept_and_reported(bed):
     shown = f"beside: ndcg_at_5 of random {beside['value']:.3f} [{beside['low']:.3f}, {beside['high']:.3f}]"
     assert shown in text and shown in page
     row = next(line for line in text.splitlines() if "`test-better`" in line)
-    assert row.endswith(f"| **held** {better.value:.3f} [{better.low:.3f}, {better.high:.3f}] |")
+    assert row.endswith(f"| **held** (smoke) {better.value:.3f} [{better.low:.3f}, {better.high:.3f}] |")
 
 
 def test_a_result_is_not_overwritten_by_not_run(tmp_path):
@@ -369,6 +376,7 @@ def test_published_results_are_joined_and_the_last_stays(tmp_path):
     joined = merge_published(path, [old, elsewhere, Result("c", "d", "not run", "gone", created="2026-03-01")])
     assert joined[0] == new and joined[1].dataset == "e"
     assert merge_published(path, []) == [new, dataclasses.replace(elsewhere, value=None)]  # JSON knows no NaN
+    assert merge_published(path, [dataclasses.replace(old, budget="smoke", created="2026-05-01")])[0] == new
     newest = dataclasses.replace(old, created="2026-04-01T00:00:00+00:00")
     assert merge_published(path, [newest])[0] == newest
     path.write_text("[")

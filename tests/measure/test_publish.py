@@ -7,10 +7,17 @@ import pytest
 from typer.testing import CliRunner
 
 from slatebench.benchmark import bench, sweep
-from slatebench.benchmark.claims import Result, merge_published, write_result
+from slatebench.benchmark.claim_list import CLAIMS
+from slatebench.benchmark.claims import Result, choose, merge_published, write_result
 from slatebench.benchmark.cli import app
 from slatebench.benchmark.results import publish
 from slatebench.datasets.errors import UsageError
+
+
+def measured(claim: str, dataset: str, verdict: str, **figures: float) -> Result:
+    (own,) = choose([claim], CLAIMS)
+    form = {"statistic": own.statistic.text, "rule": own.rule.text}
+    return Result(claim, dataset, verdict, created="2026-02-01", **form, **figures)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +28,7 @@ def runs(install, tmp_path_factory):
     options = {"budget": "smoke", "encoder": "hash", "runs": folder, "mlflow": False}
     bench(["bm25", "random"], "tiny", latency=False, **options)
     sweep("bm25", "tiny", over={"b": [0.2, 0.4, 0.8]}, fit=True, sampler="grid", test=False, **options)
-    write_result(Result("dmsg-ndcg-sim", "tiny", "held", value=1.5, low=1.2, high=1.8, created="2026-02-01"), folder)
+    write_result(measured("dmsg-ndcg-sim", "tiny", "held", value=1.5, low=1.2, high=1.8), folder)
     return folder
 
 
@@ -37,6 +44,9 @@ def test_pages_hold_boards_claims_and_commands(runs, tmp_path):
 
 def test_pictures_stand_beside_the_pages(runs, tmp_path):
     publish(tmp_path, runs, ["tiny", "tiny-sweeps"])
+    (tmp_path / "tiny" / "old.svg").touch()
+    publish(tmp_path, runs, ["tiny", "tiny-sweeps"])
+    assert "claims.md" not in (tmp_path / "index.md").read_text()
     for page in ("tiny", "tiny-sweeps"):
         named = re.findall(r"!\[[^]]+\]\(([^)]+)\)", (tmp_path / f"{page}.md").read_text())
         assert named and {str(path.relative_to(tmp_path)) for path in (tmp_path / page).iterdir()} == set(named)
@@ -48,7 +58,7 @@ def test_pictures_stand_beside_the_pages(runs, tmp_path):
 
 def test_what_was_published_from_elsewhere_stays(runs, tmp_path):
     (tmp_path / "far.md").write_text("# Results on far\n")
-    merge_published(tmp_path / "claims.json", [Result("dmsg-map-sim", "far", "not held", value=0.5)])
+    merge_published(tmp_path / "claims.json", [measured("dmsg-map-sim", "far", "not held", value=0.5)])
     publish(tmp_path, runs, ["claims"])
     assert (tmp_path / "far.md").read_text() == "# Results on far\n" and not (tmp_path / "tiny.md").exists()
     claims = (tmp_path / "claims.md").read_text()

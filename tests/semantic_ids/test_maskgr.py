@@ -318,6 +318,18 @@ def test_sharing_out_by_hand():
     assert nodes[0].tolist() == [0, 1, 1, 3, -1, -1, -1, -1] and crowded[0].tolist() == [False] + 7 * [True]
 
 
+@pytest.mark.parametrize("temperature", [1e-6, 0.5, 1.0, 2.0])
+def test_children_come_up_as_often_as_they_are_probable(temperature):
+    R, k, p = 2000, 20, torch.tensor([0.8, 0.15, 0.05])
+    kids, room = torch.arange(3).expand(R, k, -1), torch.full((R, 3), k)
+    s, uniform = SimpleNamespace(temperature=temperature, top_p=1.0), torch.rand(R, k, generator=torch.manual_seed(0))
+    nodes, _, _ = unmasking.share_out(p.log().expand(R, k, -1), kids, room, s, uniform)
+    share = nodes.flatten().bincount(minlength=3) / nodes.numel()
+    drawn = (p ** (1 / temperature)) / (p ** (1 / temperature)).sum() if temperature > 1 else p
+    # exact where every slot draws by itself, and nearly where the rule of highest averages does it all
+    torch.testing.assert_close(share, drawn, atol=0.01 if temperature >= 1 else 0.06, rtol=0)
+
+
 @pytest.mark.parametrize("name", ["maskgr", "maskgr:prior"])
 def test_levels_by_a_plain_walk(models, data, name):
     model, codes, seeds = models(name), models(name).ids.codes, [3, 17]
@@ -325,6 +337,7 @@ def test_levels_by_a_plain_walk(models, data, name):
         pl.Series("seed_items", [[], seeds, []], dtype=pl.List(pl.Int64))
     )
     slates, known = generate(model, requests, decoder="levels"), masks_only(3)
+    crowded, invalid = np.zeros((3, K), dtype=bool), np.zeros((3, K), dtype=bool)
     digits = model.ids.trie.codes_of(torch.arange(len(codes)))[:, -1].tolist()
     for level in range(D):
         logits, scores = ask(model, requests, known)
@@ -333,22 +346,28 @@ def test_levels_by_a_plain_walk(models, data, name):
             for m in range(K):
                 before = tuple(known[p, m].tolist()[:level])
                 fits = [i for i in free if tuple(codes[i, :level]) == before]
-                best = {}
-                for c in {codes[i, level] for i in fits}:
+                best, plain = {}, {}
+                for c in {code for *above, code in codes[:, : level + 1].tolist() if tuple(above) == before}:
                     own, n = (*before, c), had.get((*before, c), 0)
+                    found = log_prob(model, logits[p, m], scores[p], list(before) + [OPEN] * (D - level), level, c)
+                    plain[own] = found
                     if n < sum(codes[i, level] == c for i in fits):
-                        found = log_prob(model, logits[p, m], scores[p], list(before) + [OPEN] * (D - level), level, c)
                         best[own] = found - np.log(n + 1)
                 own = max(best, key=best.get)
+                crowded[p, m] |= max(plain, key=plain.get) not in best
+                invalid[p, m] |= (*before, logits[p, m, level].argmax()) not in plain and not model.config.prior
                 had[own], known[p, m, level] = had.get(own, 0) + 1, int(own[-1])
     for p in range(3):
         taken = set(seeds if p == 1 else [])
         for m in range(K):
             fits = [i for i in range(len(codes)) if (codes[i] == known[p, m].numpy()).all() and i not in taken]
             item = max(fits, key=lambda i: scores[p, i] - 1e-4 * digits[i])
+            of_tuple = [i for i in range(len(codes)) if (codes[i] == known[p, m].numpy()).all()]
+            crowded[p, m] |= max(of_tuple, key=lambda i: scores[p, i] - 1e-4 * digits[i]) != item
             assert slates.items[p, 0, m] == item
             taken.add(item)
-    assert set(slates.diagnostics) == {"raw_duplicate_rate", "invalid_id_rate"}
+    np.testing.assert_allclose(slates.diagnostics["raw_duplicate_rate"][:, 0], crowded.mean(1))
+    np.testing.assert_allclose(slates.diagnostics["invalid_id_rate"][:, 0], invalid.mean(1))
 
 
 @pytest.mark.parametrize("decoder", ["catalog", "levels", "confidence"])
