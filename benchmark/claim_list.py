@@ -72,27 +72,27 @@ ALIGNED = (ratio("ndcg_at_10", "aligned", "plain"), ratio("hit_at_10", "aligned"
 def _alignment(method: str) -> list[Claim]:
     """What each negative is said to improve, by a method of preference (HiGR's is ORPO)."""
     by, published = ("", "improves (no figure)") if method == "ORPO" else (f"-{method.lower()}", "none")
-    by_another = "" if method == "ORPO" else f"By {method}; the paper aligns by ORPO."
+    other, by_another = ("", "") if method == "ORPO" else (f", by {method}", "The paper aligns by ORPO.")
 
     def claim(name: str, negative: str, sentence: str, statistic: Statistic, rule: Rule, note: str = "") -> Claim:
         beside = tuple(one for one in ALIGNED if one.text != statistic.text)
         return Claim(
-            f"higr-alignment-{name}{by}", HIGR_PAPER, sentence, published,
+            f"higr-alignment-{name}{by}", HIGR_PAPER, f"{sentence}{other}.", published,
             _aligned_and_plain(method.lower(), negative), statistic, rule, beside=beside,
             note=" ".join(filter(None, (by_another, note))),
         )  # fmt: skip
 
     return [
         claim(
-            "ranking", "rank", "Alignment with shuffled slates as negatives improves the order (NDCG).",
+            "ranking", "rank", "Alignment with shuffled slates as negatives improves the order (NDCG)",
             ALIGNED[0], Rule(low=1.0), "For lists only: in an unordered bundle a permuted slate is not worse.",
         ),
         claim(
-            "interest", "interest", "Alignment with unwanted items as negatives improves what is hit.",
+            "interest", "interest", "Alignment with unwanted items as negatives improves what is hit",
             ALIGNED[1], Rule(low=1.0),
         ),
         claim(
-            "diversity", "diversity", "Alignment with echo chambers as negatives makes slates less alike inside.",
+            "diversity", "diversity", "Alignment with echo chambers as negatives makes slates less alike inside",
             ALIGNED[2], Rule(high=0.0),
         ),
     ]  # fmt: skip
