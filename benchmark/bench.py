@@ -204,7 +204,6 @@ def bench_cells(
             log_runs(list(found.values()), folder)
         except SlateBenchError as error:  # the records are whole: a view that can't be drawn is no failed run
             result.notices.append(str(error))
-            tell("notice", plans[0].cell, {"text": str(error)})
     return result
 
 

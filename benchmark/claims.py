@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ..datasets.errors import SlateBenchError, UsageError, unknown_name
+from ..datasets.output import to_json
 from ..leaderboards.records import Run, runs_folder, write_text
 from ..leaderboards.schema import Budget
 from .claim_statistics import Experiment, Figure, Statistic
@@ -293,7 +294,7 @@ def write_result(result: Result, folder: Path) -> None:
     if result.verdict == "not run" and path.exists() and _read(path).verdict != "not run":
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(finite(asdict(result)), indent=1))
+    write_text(path, to_json(asdict(result), indent=1))
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -317,7 +318,7 @@ def merge_published(path: Path, results: Sequence[Result]) -> list[Result]:
         if weight(one) >= weight(other):
             by_name[one.dataset, one.claim] = one
     merged = [by_name[name] for name in sorted(by_name)]
-    write_text(path, json.dumps([finite(asdict(one)) for one in merged], indent=1))
+    write_text(path, to_json([asdict(one) for one in merged], indent=1))
     return merged
 
 
@@ -334,12 +335,3 @@ def _parse(path: Path, mend: str, make: Callable[[Any], T]) -> T:
         return make(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise SlateBenchError(f"{path}: damaged results ({error}); {mend}") from error
-
-
-def finite(value: Any) -> Any:
-    """JSON knows neither NaN nor infinity."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: finite(inner) for key, inner in value.items()}
-    return [finite(inner) for inner in value] if isinstance(value, list) else value

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-import json
+import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..datasets.errors import SlateBenchError, UsageError
+from ..datasets.output import say, to_json
 from . import cli_report as cli_report  # adds `leaderboard html`
 from .cli_data import datasets_app
 from .cli_export import add_commands as add_export
@@ -19,6 +21,7 @@ from .cli_measure import add_commands
 from .cli_models import models_app
 from .cli_sweep import sweep
 from .cli_tokenizers import tokenizers_app
+from .cli_ui import ui
 from .options import (
     DatasetOption,
     DebugOption,
@@ -49,6 +52,7 @@ app.add_typer(tokenizers_app, name="tokenizers")
 app.add_typer(leaderboard_app, name="leaderboard")
 add_commands(app)
 add_export(app)
+app.command()(ui)
 app.command(epilog="Example: slatebench sweep dmsg --dataset bundle --trials 30")(sweep)
 
 
@@ -130,10 +134,9 @@ def bench(
             result = bench_suite(suite, datasets=dataset, seeds=parse_seeds(seeds) if seeds else None,
                                  shard=parse_shard(shard), listener=screen, **chosen, **many)  # fmt: skip
     if json_:
-        for run in result.runs:
-            print(run_json(run))
+        say(*(run_json(run) for run in result.runs))
     else:
-        _print_boards(result.runs, runs)
+        _print_boards(result, runs)
         if suite is None and seeds is None and any(run.spec.samples > 1 for run in result.runs):
             screen.line("One seed: for a claim add --seeds 0,1,2")
     if isinstance(screen, GridScreen):
@@ -147,7 +150,7 @@ def bench(
 def run_json(run: Any) -> str:
     """One run as one line of JSON."""
     record, spec = run.record, run.spec
-    return json.dumps(
+    return to_json(
         {
             "dataset": spec.dataset,
             "source": spec.source,
@@ -172,20 +175,21 @@ def run_json(run: Any) -> str:
     )
 
 
-def _print_boards(runs: list[Any], folder: Path | None) -> None:
+def _print_boards(result: Any, folder: Path | None) -> None:
+    """The boards of what was run; notices of the bench stand below all of them, once."""
     from ..leaderboards.tables import as_table, caption
     from .screen import output_console
     from .show import leaderboard
 
     console = output_console()
-    for dataset in dict.fromkeys(run.spec.dataset for run in runs):
-        mine = [run for run in runs if run.spec.dataset == dataset]
+    for dataset in dict.fromkeys(run.spec.dataset for run in result.runs):
+        mine = [run for run in result.runs if run.spec.dataset == dataset]
         if not any(run.record.state == "done" for run in mine):
             continue
         board = leaderboard(dataset, like=mine[0].spec, runs=folder)
-        console.print(as_table(board, width=console.width))
-        for line in caption(board):
-            console.print(line, markup=False, soft_wrap=True)
+        board.notices[:] = [notice for notice in board.notices if notice not in result.notices]
+        console.print(as_table(board, width=console.width, all_in="--json"))
+        say(*caption(board))
 
 
 @app.command(epilog="Example: slatebench compare prompt2vec bm25 --dataset bundle")
@@ -206,7 +210,7 @@ def compare(
 
     found = run_compare(a, b, dataset=dataset, part=part, budget=budget, metrics=metric, examples=examples, runs=runs)
     if json_:
-        print(comparison_json(found))
+        say(comparison_json(found))
     else:
         print_comparison(found)
 
@@ -247,17 +251,15 @@ def generate(
         runs=runs,
     )
     if json_:
-        print(json.dumps(asdict(made)))
+        say(to_json(asdict(made)))
         return
-    print(f"{made.model}: {made.prompt}")
+    say(f"{made.model}: {made.prompt}")
     for i, slate in enumerate(made.slates, 1):
-        print(f"\nslate {i}" if len(made.slates) > 1 else "")
-        for rank, title in enumerate(slate, 1):
-            print(f"{rank:4d}  {title}")
-    print(f"\n{made.seconds * 1000:.0f} ms a slate", end="")
-    print(f", freshness {made.freshness:.2f}" if made.freshness is not None else "")
-    for note in made.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say("", *([f"slate {i}"] if len(made.slates) > 1 else []))
+        say(*(f"{rank:4d}  {title}" for rank, title in enumerate(slate, 1)))
+    freshness = f", freshness {made.freshness:.2f}" if made.freshness is not None else ""
+    say("", f"{made.seconds * 1000:.0f} ms a slate{freshness}")
+    say(*(f"note: {note}" for note in made.notes), error=True)
 
 
 @app.command(epilog="Example: slatebench rescore runs/bundle/bm25/0123456789abcdef")
@@ -273,65 +275,7 @@ def rescore(
     from .rescore import rescore as run_rescore
 
     for run in run_rescore([read_run(folder) for folder in folders], bertscore=bertscore):
-        print(run_json(run) if json_ else f"{run.record.label} seed {run.spec.seed}: {run.folder}")
-
-
-@app.command()
-def ui(
-    port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
-    runs: RunsOption = None,
-) -> None:
-    """Open the MLflow page over the records (Ctrl-C ends it)."""
-    import os
-    import subprocess
-
-    from ..leaderboards.mlflow_view import connect, is_server, log_runs, page, tracking_uri, without_password
-    from ..leaderboards.records import list_runs, runs_folder
-    from ..leaderboards.sweeps import list_studies
-    from ..leaderboards.sweeps_mlflow import rebuild_sweeps
-
-    folder = runs_folder(runs).resolve()
-    uri = tracking_uri(folder)
-    served, shown = is_server(uri), without_password(uri)
-    found = list_runs(folder)[0]
-    if not served:
-        if not found and not list_studies(folder)[0]:
-            raise UsageError(f"{folder}: no runs yet, nothing to show: slatebench bench bm25 --dataset bundle")
-        _check_port(port)
-    folder.mkdir(parents=True, exist_ok=True)
-    client = connect(folder)
-    experiments = [e for e in client.search_experiments() if e.name != "Default"]
-    if found and not experiments:
-        print(f"MLflow at {shown} is empty: logging {len(found)} records", flush=True)
-        log_runs(found, folder)
-        rebuild_sweeps(folder)
-        experiments = [e for e in client.search_experiments() if e.name != "Default"]
-    server = shown.rstrip("/") if served else f"http://127.0.0.1:{port}"
-    for experiment in experiments:
-        print(f"{experiment.name}: {server}/{page(experiment.experiment_id)}", flush=True)
-        print(f"{' ' * len(experiment.name)}  {server}/{page(experiment.experiment_id, 'CHART')}", flush=True)
-    if served:
-        none_yet = "no runs yet: slatebench bench bm25 --dataset bundle"
-        print(f"the server is {shown}" if experiments else f"{shown}: {none_yet}")
-        return
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
-    environment |= {"MLFLOW_BACKEND_STORE_URI": uri}  # no argument: those are seen by everybody on the machine
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port",
-               str(port), "--workers", "1", "--artifacts-destination", str(folder / "mlartifacts")]  # fmt: skip
-    raise typer.Exit(subprocess.call(command, env=environment, cwd=folder))
-
-
-def _check_port(port: int) -> None:
-    """Raises UsageError where a server of this machine listens on the port."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: one that ended holds nothing
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            mend = f"choose another: slatebench ui --port {port + 1}"
-            raise UsageError(f"port {port}: {error.strerror}; {mend}") from error
+        say(run_json(run) if json_ else f"{run.record.label} seed {run.spec.seed}: {run.folder}")
 
 
 @app.command()
@@ -339,22 +283,19 @@ def doctor(runs: RunsOption = None, json_: JsonOption = False) -> None:
     """Check versions, machine, data, MLflow store and disk, and say what to do about each problem."""
     from dataclasses import asdict
 
-    from rich.console import Console
-    from rich.table import Table
-
+    from ..leaderboards.terminal import fitted
     from .doctor import doctor as examine
+    from .screen import output_console
 
     findings = examine(runs)
     if json_:
-        print(json.dumps([asdict(finding) for finding in findings]))
+        say(to_json([asdict(finding) for finding in findings]))
     else:
-        table = Table("", "what", "state", "what to do", header_style="bold")
         style = {"ok": "green", "note": "yellow", "problem": "bold red"}
-        for f in findings:
-            table.add_row(
-                f"[{style[f.level]}]{f.level}[/]", *(text.replace("[", "\\[") for text in (f.topic, f.state, f.mend))
-            )
-        Console().print(table)
+        head, console = ["", "what", "state", "what to do"], output_console()
+        rows = [[f.level, f.topic, f.state, f.mend] for f in findings]
+        console.print(fitted(head, rows, console.width, keep=4, words=head[2:], left=["what"],
+                             styles=[style[f.level] for f in findings]))  # fmt: skip
     if any(finding.level == "problem" for finding in findings):
         raise typer.Exit(1)
 
@@ -364,19 +305,22 @@ INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 def main() -> None:
     """Entry point: one clear line for whatever a user can get wrong; exit codes 0 done, 1 failed, 2 usage."""
+    _open_streams()
     try:
         code = app(standalone_mode=False) or 0
         if code == INTERRUPTED:
             raise KeyboardInterrupt
+        sys.stdout.flush()
         sys.exit(code)
     except UsageError as error:
         _fail(error, 2)
     except SlateBenchError as error:
         _fail(error, 1)
     except KeyboardInterrupt:
-        print("\nstopped; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        say("", "stopped; what was finished is kept, the same command goes on from there", error=True)
         sys.exit(1)
-    except BrokenPipeError:
+    except BrokenPipeError:  # whoever read this has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -390,8 +334,22 @@ def main() -> None:
         _fail(f"unexpected {type(error).__name__}: {error} (this is our fault; --debug shows the traceback)", 1)
 
 
+def _open_streams() -> None:
+    """Standard streams that take any text: '?' for what a terminal can't show, nowhere where there is none."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:  # closed: the next file that is opened would take its place
+            file = os.open(os.devnull, os.O_RDWR)
+            if file != number:
+                os.dup2(file, number)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def _fail(message: object, code: int) -> None:
     if "--debug" in sys.argv:
         raise
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    say(f"error: {' '.join(str(message).split())}", error=True)
     sys.exit(code)

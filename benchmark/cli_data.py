@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..datasets.output import say, to_json
 from .options import JsonOption, SourceOption
 
 datasets_app = typer.Typer(help="List, show, fetch, verify, audit, check and export data.", no_args_is_help=True,
@@ -29,10 +28,10 @@ def list_(json_: JsonOption = False) -> None:
         here = "embedded" if card.source == "synthetic" else "here" if find_folder(card) else "not here"
         rows.append({"dataset": name, "task": card.task, "data": here, "title": card.title})
     if json_:
-        print(json.dumps(rows))
+        say(to_json(rows))
         return
     for row in rows:
-        print(f"{row['dataset']:<20}{row['task']:<16}{row['data']:<10}{row['title']}")
+        say(f"{row['dataset']:<20}{row['task']:<16}{row['data']:<10}{row['title']}")
 
 
 @datasets_app.command()
@@ -42,12 +41,13 @@ def show(name: Name, json_: JsonOption = False) -> None:
 
     card = dataset_card(name)
     if json_:
-        print(card.model_dump_json())
+        say(to_json(card.model_dump(mode="json")))
         return
-    for key, value in card.model_dump().items():
+    for key, value in card.model_dump(mode="json").items():
         if value not in (None, [], {}):
-            print(f"{key}: {json.dumps(value, indent=1) if isinstance(value, dict | list) else value}")
-    print(f"\nHow it is read:\n{inspect.getdoc(inspect.getmodule(card_loader(card)))}")
+            text = to_json(value, indent=1) if isinstance(value, dict | list) else str(value)
+            say(*f"{key}: {text}".split("\n"))
+    say("", "How it is read:", *(inspect.getdoc(inspect.getmodule(card_loader(card))) or "").split("\n"))
 
 
 @datasets_app.command()
@@ -57,7 +57,7 @@ def fetch(name: Name) -> None:
     from ..datasets.registry import dataset_card
 
     card = dataset_card(name)
-    print("embedded: nothing to fetch" if card.source == "synthetic" else f"{name} is in {find_files(card)}")
+    say("embedded: nothing to fetch" if card.source == "synthetic" else f"{name} is in {find_files(card)}")
 
 
 @datasets_app.command()
@@ -67,9 +67,9 @@ def verify(name: Name) -> None:
 
     found = run_verify(name)
     for line in found.checked:
-        print(f"ok      {line}")
+        say(f"ok      {line}")
     for problem in found.problems:
-        print(f"WRONG   {problem}")
+        say(f"WRONG   {problem}")
     if not found.ok:
         raise typer.Exit(1)
 
@@ -84,14 +84,15 @@ def audit(name: Name, source: SourceOption = "auto", json_: JsonOption = False) 
     found = find_dataset(name, source)
     report = run_audit(load_found(found))
     if found.notice:
-        print(found.notice, file=sys.stderr)
+        say(found.notice, error=True)
     if json_:
         tables = {"overall": report.overall.to_dicts(), "parts": report.parts.to_dicts()}
-        print(json.dumps({"dataset": report.name, "fingerprint": report.fingerprint, **tables}))
+        say(to_json({"dataset": report.name, "fingerprint": report.fingerprint, **tables}))
         return
-    print(f"{report.name}, fingerprint {report.fingerprint}")
+    say(f"{report.name}, fingerprint {report.fingerprint}")
+    console = output_console()
     for frame in (report.overall, report.parts):
-        output_console().print(frame_table(frame))
+        console.print(frame_table(frame, console.width))
 
 
 @datasets_app.command()
@@ -100,11 +101,10 @@ def check(folder: Annotated[Path, typer.Argument(help="Folder with catalog.* and
     from ..datasets.curated import check_curated
 
     problems = check_curated(folder)
-    for problem in problems:
-        print(problem)
+    say(*problems)
     if problems:
         raise typer.Exit(1)
-    print(f"{folder}: well formed")
+    say(f"{folder}: well formed")
 
 
 @datasets_app.command(epilog="Example: slatebench datasets export bundle --to exported")
@@ -121,5 +121,5 @@ def export(
     found = find_dataset(name, source)
     run_export(load_found(found, split_seed=split_seed), to)
     if found.notice:
-        print(found.notice, file=sys.stderr)
-    print(f"wrote catalog, train, valid and test of {found.name} to {to}")
+        say(found.notice, error=True)
+    say(f"wrote catalog, train, valid and test of {found.name} to {to}")

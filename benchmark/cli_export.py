@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
 
+from ..datasets.output import say, to_json
 from .options import JsonOption
 
 
@@ -22,11 +23,11 @@ def export_mlflow(
     made = export(read_run(run))
     place = str(made.folder or made.uri)
     if json_:
-        print(json.dumps({"uri": made.uri, "folder": made.folder and str(made.folder), "run_id": made.run_id}))
+        say(to_json({"uri": made.uri, "folder": made.folder and str(made.folder), "run_id": made.run_id}))
         return
-    print(made.uri)
-    print(f"mlflow models serve -m {place} --env-manager local --port 5001")
-    print("curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' "
+    say(made.uri)
+    say(f"mlflow models serve -m {quote(place)} --env-manager local --port 5001")
+    say("curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' "
           """-d '{"inputs": {"prompt": ["camping trip with kids"]}, "params": {"samples": 2}}'""")  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..datasets.output import say
 from .options import AblationsOption, DatasetOption, PartOption, RunsOption
 
 leaderboard_app = typer.Typer(help="Boards from the records.", no_args_is_help=True, rich_markup_mode=None)
@@ -31,12 +32,11 @@ def show(
     board = leaderboard(dataset, part=part, budget=budget, k=k, ablations=ablations, runs=runs)  # type: ignore[arg-type]
     if format_ != "table":
         write = {"md": tables.as_markdown, "csv": tables.as_csv, "json": tables.as_json}[format_]
-        print(write(board, metric))
+        say(*write(board, metric).split("\n"))
         return
     console = output_console()
     console.print(tables.as_table(board, metric, console.width))
-    for line in tables.caption(board, metric):
-        console.print(line, markup=False, soft_wrap=True)
+    say(*tables.caption(board, metric))
 
 
 @leaderboard_app.command(epilog="Example: slatebench leaderboard publish bundle claims --out docs/results")
@@ -51,7 +51,7 @@ def publish(
     from .results import publish as write_pages
 
     for path in write_pages(out, runs, pages or ()):
-        print(path)
+        say(path)
 
 
 @leaderboard_app.command()
@@ -69,6 +69,6 @@ def rebuild(runs: RunsOption = None) -> None:
     with Console(stderr=True).status(f"logging {len(found)} records") as status:
         count = rebuild_view(found, folder, status.update)
         sweeps, damaged = rebuild_sweeps(folder, status.update)
-    print(f"{count} records and {sweeps} sweeps logged to {without_password(tracking_uri(folder))}")
+    say(f"{count} records and {sweeps} sweeps logged to {without_password(tracking_uri(folder))}")
     for problem in problems + damaged:
-        print(f"left out: {problem}")
+        say(f"left out: {problem}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from ..datasets.output import say, to_json
 from .options import (
     BudgetOption,
     DatasetOption,
@@ -51,13 +50,10 @@ def latency(
     found = run_latency(models, dataset, requests=requests, overrides=parse_set(set_), source=source, runs=runs,
                         report=_progress(), debug=debug)  # fmt: skip
     if json_:
-        print(
-            _json({"machine": found.machine, "dataset": found.dataset, "models": found.models, "ratios": found.ratios})
-        )
+        say(to_json({name: getattr(found, name) for name in ("machine", "dataset", "models", "ratios")}))
     else:
         _print_latency(found)
-    for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+    say(*(f"note: {note}" for note in found.notes), error=True)
 
 
 def _progress() -> Any:
@@ -69,32 +65,32 @@ def _progress() -> Any:
         line = f"{phase} {message}".strip() + (f" {10 * (10 * step // total)} %" if phase == "requests" else "")
         if line != last:
             last = line
-            print(line, file=sys.stderr)
+            say(line, error=True)
 
     return report
 
 
 def _print_latency(found: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from ..leaderboards.terminal import fitted
+    from .screen import output_console
 
-    console = Console(highlight=False)
-    console.width = max(console.width, 130)  # a narrow table cuts its figures
-    table = Table("model", "p50 ms [95 %]", "p95 ms [95 %]", "p99 ms", "slates/s at 32", "at 256", "cold start",
-                  "memory", "passes", header_style="bold")  # fmt: skip
+    head = ["model", "p50 ms [95 %]", "p95 ms [95 %]", "p99 ms", "slates/s at 32", "at 256", "cold start", "memory",
+            "passes"]  # fmt: skip
+    rows = []
     for one in found.models:
         spans = [f"{one[f'p{p}_ms']:.2f} [{one[f'p{p}_low']:.2f}, {one[f'p{p}_high']:.2f}]" for p in (50, 95)]
         label = " ".join([one["model"], *(f"{key}={value}" for key, value in one["sampling"].items())])
-        table.add_row(label, *spans, f"{one['p99_ms']:.2f}{' (rough)' if one['p99_rough'] else ''}",
-                      f"{one['throughput_32']:.0f}", f"{one['throughput_256']:.0f}", f"{one['cold_start_s']:.1f} s",
-                      f"{one['peak_rss_mib']:.0f} MiB", f"{one['nfe']:g}")  # fmt: skip
-    console.print(table)
+        rows.append([label, *spans, f"{one['p99_ms']:.2f}{' (rough)' if one['p99_rough'] else ''}",
+                     f"{one['throughput_32']:.0f}", f"{one['throughput_256']:.0f}", f"{one['cold_start_s']:.1f} s",
+                     f"{one['peak_rss_mib']:.0f} MiB", f"{one['nfe']:g}"])  # fmt: skip
+    console = output_console()
+    console.print(fitted(head, rows, console.width, keep=2))
     for row in found.ratios:
         spans = [f"p{p} {row[f'p{p}']:.2f} [{row[f'p{p}_low']:.2f}, {row[f'p{p}_high']:.2f}]" for p in (50, 95)]
-        print(f"{row['a']} / {row['b']}: {', '.join(spans)}")
+        say(f"{row['a']} / {row['b']}: {', '.join(spans)}")
     machine = found.machine
     rough = ", rough (200 requests for p95)" if found.models[0]["rough"] else ""
-    print(f"{found.requests} requests each, interleaved{rough}; one thread; {machine['cpu']}, {machine['system']}"
+    say(f"{found.requests} requests each, interleaved{rough}; one thread; {machine['cpu']}, {machine['system']}"
           + (f", {machine['gpu']}" if machine["gpu"] else ""))  # fmt: skip
 
 
@@ -117,7 +113,7 @@ def gate(
     found = run_gate(
         system, against, dataset=dataset, metric=metric, margin=margin, part=part, budget=budget, runs=runs
     )
-    print(_json(asdict(found)) if json_ else found.line)
+    say(to_json(asdict(found)) if json_ else found.line)
     if not found.passed:
         raise typer.Exit(1)
 
@@ -132,10 +128,10 @@ def list_(json_: JsonOption = False) -> None:
         reason = why_not(claim)
         if json_:
             head = {key: getattr(claim, key) for key in ("id", "paper", "sentence", "published")}
-            print(json.dumps({**head, "statistic": claim.statistic.text, "rule": claim.rule.text, "not_run": reason}))
+            say(to_json({**head, "statistic": claim.statistic.text, "rule": claim.rule.text, "not_run": reason}))
         else:
-            print(f"{claim.id}: {claim.sentence}\n    {claim.paper}; published: {claim.published}")
-            print(f"    holds if {claim.statistic.text} {claim.rule.text}" + (f"; not run: {reason}" if reason else ""))
+            say(f"{claim.id}: {claim.sentence}", f"    {claim.paper}; published: {claim.published}")
+            say(f"    holds if {claim.statistic.text} {claim.rule.text}" + (f"; not run: {reason}" if reason else ""))
 
 
 @claims_app.command("run", epilog="Example: slatebench claims run dmsg-ndcg-sim --dataset bundle --seeds 0,1,2")
@@ -162,11 +158,11 @@ def run(
             (result,) = run_claims([claim], dataset, budget=budget, seeds=parse_seeds(seeds), source=source, runs=runs,
                                    jobs=jobs, listener=screen)  # fmt: skip
         if json_:
-            print(_json(asdict(result)), flush=True)
+            say(to_json(asdict(result)))
         else:
             span = "" if result.low is None else f" [{result.low:.3f}, {result.high:.3f}]"
             ours = "" if result.value is None else f" | {result.statistic} = {result.value:.3f}{span}"
-            print(f"{result.claim}: {result.verdict_line}{ours} | holds if {result.rule}", flush=True)
+            say(f"{result.claim}: {result.verdict_line}{ours} | holds if {result.rule}")
         notices += result.notices
     for notice in dict.fromkeys(notices):
         Screen().notice(notice)
@@ -187,14 +183,7 @@ def report(
     rows = pair_up(CLAIMS, read_results(runs_folder(runs)))
     text = as_html(rows) if format_ == "html" else as_markdown(rows)
     if out is None:
-        print(text, end="")
+        say(*text.splitlines())
     else:
         write_text(out, text)
-        print(out)
-
-
-def _json(content: dict[str, Any]) -> str:
-    """JSON without NaN and infinity."""
-    from .claims import finite
-
-    return json.dumps(finite(content))
+        say(out)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
 
+from ..datasets.output import say, to_json
 from .options import BudgetOption, DatasetOption, JsonOption, SetOption, SourceOption, parse_set
 
 models_app = typer.Typer(help="List, show, add and test models.", no_args_is_help=True, rich_markup_mode=None)
@@ -20,10 +21,10 @@ def list_(json_: JsonOption = False) -> None:
 
     rows = [{"model": name, "title": title} for name, title in model_titles().items()]
     if json_:
-        print(json.dumps(rows))
+        say(to_json(rows))
         return
     for row in rows:
-        print(f"{row['model']:<16}{row['title']}")
+        say(f"{row['model']:<16}{row['title']}")
 
 
 @models_app.command(epilog="Example: slatebench models show bm25 --set k1=1.2")
@@ -34,8 +35,7 @@ def show(
     json_: JsonOption = False,
 ) -> None:
     """A model's card, and every value it would run with and where that comes from."""
-    from rich.table import Table
-
+    from ..leaderboards.terminal import fitted
     from ..models.describe import describe
     from ..models.registry import model_class, parse_model
     from .screen import output_console
@@ -43,18 +43,18 @@ def show(
     cls = model_class(parse_model(model)[0])
     rows = describe(model, budget, parse_set(set_))
     if json_:
-        print(json.dumps({"model": model, "values": [row._asdict() for row in rows]}, default=str))
+        say(to_json({"model": model, "values": [row._asdict() for row in rows]}))
         return
     card = cls.card
-    print(f"{model}: {card.title} (version {cls.version})\n{card.summary}\nPaper: {card.paper}")
-    print(f"Answers: {', '.join(sorted(card.conditions))}. Presets: {', '.join(sorted(cls.PRESETS)) or 'none'}")
+    say(f"{model}: {card.title} (version {cls.version})", card.summary, f"Paper: {card.paper}")
+    say(f"Answers: {', '.join(sorted(card.conditions))}. Presets: {', '.join(sorted(cls.PRESETS)) or 'none'}")
     for departure in card.departures:
-        print(f"Departure: {departure}")
+        say(f"Departure: {departure}")
     if rows:
-        table = Table("value", "", "from", "kind", "allowed", "what", header_style="bold")
-        for row in rows:
-            table.add_row(*(str(getattr(row, key)) for key in ("field", "value", "origin", "kind", "type", "doc")))
-        output_console().print(table, markup=False)
+        head = ["setting", "value", "from", "kind", "what", "allowed"]
+        lines = [[str(cell) for cell in (r.field, r.value, r.origin, r.kind, r.doc, r.type)] for r in rows]
+        console = output_console()
+        console.print(fitted(head, lines, console.width, keep=2, words=head[4:], left=head))
 
 
 @models_app.command(epilog="Example: slatebench models parameters s2s:sids higr higr:parallel --dataset bundle")
@@ -86,25 +86,24 @@ def parameters(
         rows = [
             {"model": m, "parts": counts[m], "parameters": totals[m], "difference_percent": more[m]} for m in counts
         ]
-        print(json.dumps({"dataset": found.name, "budget": budget, "models": rows}))
+        say(to_json({"dataset": found.name, "budget": budget, "models": rows}))
         return
     _print_parameters(counts, totals, more)
 
 
 def _print_parameters(counts: dict[str, dict[str, int]], totals: dict[str, int], more: dict[str, float | None]) -> None:
-    from rich.table import Table
-
+    from ..leaderboards.terminal import fitted
     from .screen import output_console
 
-    table = Table("trained parameters", header_style="bold")
-    for model in counts:
-        table.add_column(model, justify="right")
-    for part in dict.fromkeys(part for parts in counts.values() for part in parts):
-        table.add_row(part, *(f"{parts[part]:,}" if part in parts else "-" for parts in counts.values()))
-    table.add_row("total", *(f"{total:,}" for total in totals.values()), style="bold")
+    parts_of_all = dict.fromkeys(part for parts in counts.values() for part in parts)
+    rows = [[part, *(f"{parts[part]:,}" if part in parts else "-" for parts in counts.values())]
+            for part in parts_of_all]  # fmt: skip
+    rows.append(["total", *(f"{total:,}" for total in totals.values())])
     signs = [f"{percent:+.1f} %" if percent is not None else "-" for percent in more.values()]
-    table.add_row(f"against {next(iter(counts))}", *signs)
-    output_console().print(table)
+    rows.append([f"against {next(iter(counts))}", *signs])
+    styles = [*[""] * (len(rows) - 2), "bold", ""]
+    console = output_console()
+    console.print(fitted(["trained parameters", *counts], rows, console.width, keep=2, styles=styles))
 
 
 @models_app.command(epilog="Example: slatebench models new my-model --to ~/my-model")
@@ -116,7 +115,7 @@ def new(
     from ..models.skeleton import write_skeleton
 
     folder = write_skeleton(name, to)
-    print(f"wrote {folder}\nnext: pip install -e {folder} && slatebench models test {name}")
+    say(f"wrote {folder}", f"next: pip install -e {quote(str(folder))} && slatebench models test {name}")
 
 
 @models_app.command(epilog="Example: slatebench models test bm25")
@@ -128,12 +127,12 @@ def test(model: Annotated[str, typer.Argument(help="Address, e.g. dense:sampled.
 
     checks = run_contract(model)
     if json_:
-        print(json.dumps([asdict(check) for check in checks]))
+        say(to_json([asdict(check) for check in checks]))
     else:
         for check in checks:
-            print(
+            say(
                 f"{'passed' if check.passed else 'FAILED'}  {check.name}{f': {check.message}' if check.message else ''}"
             )
-        print(f"{sum(check.passed for check in checks)} of {len(checks)} checks passed")
+        say(f"{sum(check.passed for check in checks)} of {len(checks)} checks passed")
     if not all(check.passed for check in checks):
         raise typer.Exit(1)

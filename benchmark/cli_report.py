@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..datasets.output import say
 from .cli_leaderboard import leaderboard_app
 from .options import AblationsOption, DatasetOption, PartOption, RunsOption
 
@@ -27,4 +28,4 @@ def html(
     from .report import report
 
     path = report(dataset, out, part=part, budget=budget, k=k, ablations=ablations, runs=runs)  # type: ignore[arg-type]
-    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB): opens from disk")
+    say(f"{path} ({path.stat().st_size / 1e6:.1f} MB): opens from disk")

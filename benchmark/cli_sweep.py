@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated, Any, Literal
 
 import typer
 
 from ..datasets.errors import SlateBenchError, UsageError
+from ..datasets.output import say, to_json
 from .options import (
     BudgetOption,
     DatasetOption,
@@ -87,11 +87,10 @@ def sweep(
                 screen.line(f"{model}: {error}", style="red")
     for one in found:
         if json_:
-            print(_json(one))
+            say(_json(one))
         else:
             _print(one)
-        for notice in one.notices:
-            print(f"note: {notice}", file=sys.stderr)
+        say(*(f"note: {notice}" for notice in one.notices), error=True)
     if failed or not all(one.ok for one in found):
         raise typer.Exit(1)
 
@@ -108,7 +107,7 @@ def _tunable(screen: Any) -> list[str]:
 
 def _json(found: Any) -> str:
     spec = found.spec
-    return json.dumps({
+    return to_json({
         "dataset": spec.dataset, "model": spec.model, "study": spec.hash, "folder": str(found.folder),
         "objectives": spec.objectives, "sampler": spec.sampler, "seed": spec.seed, "trials": found.trials.height,
         "settings": found.settings, "best": [_row(found, row) for row in found.best], "command": found.command,
@@ -140,24 +139,20 @@ def _print(found: Any) -> None:
         distinct = done.unique("settings", keep="first", maintain_order=True)  # a search comes back to what was best
         rows = distinct.head(SHOWN).to_dicts()
         title = f"best {len(rows)} settings of {found.trials.height} trials"
-    console.print(_table(found, rows, f"{spec.model} on {spec.dataset}, {spec.requests} validation requests: {title}"))
+    about = f"{spec.model} on {spec.dataset}, {spec.requests} validation requests: {title}"
+    console.print(_table(found, rows, about, console.width))
     sampler = ", ".join(f"{key} {value}" for key, value in spec.sampler.items())
-    print(f"sampler: {sampler}, seed {spec.seed}")
-    print(f"study {spec.hash}: {found.folder}")
-    print(f"plots: {found.folder / 'plots'}")
-    print(f"winner: {found.command}")
+    say(f"sampler: {sampler}, seed {spec.seed}", f"study {spec.hash}: {found.folder}")
+    say(f"plots: {found.folder / 'plots'}", f"winner: {found.command}")
 
 
-def _table(found: Any, rows: list[dict[str, Any]], title: str) -> Any:
-    from rich.table import Table
-
+def _table(found: Any, rows: list[dict[str, Any]], title: str, width: int) -> Any:
     from ..leaderboards.tables import number
+    from ..leaderboards.terminal import fitted
 
     spec = found.spec
     names = [*spec.objectives, *(n for n in FIGURES if n in found.trials.columns and n not in spec.objectives)]
-    table = Table("trial", *spec.space, header_style="bold", title=title, title_justify="left")
-    for name in names:
-        table.add_column(name, justify="right")
+    lines, styles = [], []
     best = {row["trial"] for row in found.best}
     for row in rows:
         cells = []
@@ -171,5 +166,7 @@ def _table(found: Any, rows: list[dict[str, Any]], title: str) -> Any:
                 cells.append(number(row[name], low, high))
         values = [f"{row[n]:.4g}" if isinstance(row[n], float) else str(row[n]) for n in spec.space]
         note = "" if row["state"] == "complete" else f" {row['state']}"
-        table.add_row(f"{row['trial']}{note}", *values, *cells, style="bold" if row["trial"] in best else "")
-    return table
+        lines.append([f"{row['trial']}{note}", cells[0], *values, *cells[1:]])
+        styles.append("bold" if row["trial"] in best else "")
+    head = ["trial", names[0], *spec.space, *names[1:]]
+    return fitted(head, lines, width, keep=2, left=spec.space, styles=styles, title=title)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
+from ..datasets.output import say, to_json
 from .options import JsonOption, SetOption, SourceOption, parse_set
 
 tokenizers_app = typer.Typer(help="Compare tokenizers of items.", no_args_is_help=True, rich_markup_mode=None)
@@ -48,14 +48,13 @@ def compare(
     data = load_dataset(dataset, source=source)
     rows = list(compare_tokenizers(train_data(data, make_features(data)), settings, seed))
     if json_:
-        print(json.dumps({"dataset": data.name, "seed": seed, "tokenizers": rows}))
+        say(to_json({"dataset": data.name, "seed": seed, "tokenizers": rows}))
         return
     _print_table(rows)
 
 
 def _print_table(rows: list[dict]) -> None:
-    from rich.table import Table
-
+    from ..leaderboards.terminal import fitted
     from .screen import output_console
 
     columns = [
@@ -63,18 +62,13 @@ def _print_table(rows: list[dict]) -> None:
     ]
     columns = [name for name in columns if name not in ("positives", "error")]
     names = [f"{r['tokenizer']} {r['positives'] or ''}".strip() for r in rows]
-    table = Table("", *names, header_style="bold")
-    for name in columns:
-        table.add_row(name, *(_cell(row.get(name)) for row in rows))
     console = output_console()
-    console.print(table)
-    for name, row in zip(names, rows, strict=True):
-        if "error" in row:
-            console.print(f"{name}: {row['error']}", markup=False)
-    console.print(
+    lines = [[name, *(_cell(row.get(name)) for row in rows)] for name in columns]
+    console.print(fitted(["", *names], lines, console.width, keep=2))
+    say(*(f"{name}: {row['error']}" for name, row in zip(names, rows, strict=True) if "error" in row))
+    say(
         "perplexity and codes_used as a share of the codebook; concentration and consistency grow with the number of "
-        "groups; slate_pairs_together_1: pairs of a train slate with the same first code",
-        markup=False,
+        "groups; slate_pairs_together_1: pairs of a train slate with the same first code"
     )
 
 

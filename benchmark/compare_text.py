@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
+from itertools import zip_longest
 
 from rich.console import Console
-from rich.table import Table
 
+from ..datasets.output import say, to_json
 from ..leaderboards.tables import number, short_name
+from ..leaderboards.terminal import fitted
 from .compare import Comparison, Example
 from .screen import output_console
 
@@ -17,44 +18,37 @@ def comparison_json(found: Comparison) -> str:
     """The comparison as one JSON object, full precision."""
     head = {key: getattr(found, key) for key in ("a", "b", "dataset", "requests", "groups")}
     best = {key: [asdict(example) for example in getattr(found, key)] for key in ("best_of_a", "best_of_b")}
-    return json.dumps({**head, "metrics": found.table.to_dicts(), **best})
+    return to_json({**head, "metrics": found.table.to_dicts(), **best})
 
 
 def print_comparison(found: Comparison) -> None:
     """Table of paired differences, then the requests on which each side wins most."""
     console = output_console()
-    print(f"{found.a} against {found.b} on {found.dataset}: {found.requests} requests in {found.groups} groups, paired")
-    table = Table(header_style="bold")
-    for head in ("metric", found.a, found.b, "difference [95 %]", "p", "p (Holm)", "wins/ties/losses"):
-        table.add_column(head, justify="left" if head == "metric" else "right")
+    say(f"{found.a} against {found.b} on {found.dataset}: {found.requests} requests in {found.groups} groups, paired")
+    rows, styles = [], []
     for row in found.table.iter_rows(named=True):
         low, high = row["low"], row["high"]
-        gap = f"{row['difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
-        clear = row["p_holm"] < 0.05
-        table.add_row(
+        rows.append([
             short_name(row["metric"]),
+            f"{row['difference']:+.4f} [{low:+.4f}, {high:+.4f}]",
             number(row["a"], low, high),
             number(row["b"], low, high),
-            gap,
             f"{row['p']:.4f}",
             f"{row['p_holm']:.4f}",
             f"{row['wins']}/{row['ties']}/{row['losses']}",
-            style="bold" if clear else "",
-        )
-    console.print(table)
-    print("bold: the difference is beyond chance (permutation test, Holm over the metrics shown, .05)")
+        ])  # fmt: skip
+        styles.append("bold" if row["p_holm"] < 0.05 else "")
+    head = ["metric", "difference [95 %]", found.a, found.b, "p", "p (Holm)", "wins/ties/losses"]
+    console.print(fitted(head, rows, console.width, keep=2, styles=styles))
+    say("bold: the difference is beyond chance (permutation test, Holm over the metrics shown, .05)")
     for name, examples in ((found.a, found.best_of_a), (found.b, found.best_of_b)):
         for example in examples:
             _print_example(console, found, name, example)
 
 
 def _print_example(console: Console, found: Comparison, winner: str, example: Example) -> None:
-    table = Table(title_justify="left", header_style="bold", width=min(console.width, 160))
-    table.add_column("")
-    table.add_column(f"{found.a} ({example.a:.3f})", ratio=1)
-    table.add_column(f"{found.b} ({example.b:.3f})", ratio=1)
-    for i in range(max(len(example.slate_a), len(example.slate_b))):
-        cells = [slate[i] if i < len(slate) else "" for slate in (example.slate_a, example.slate_b)]
-        table.add_row(str(i + 1), *(cell.replace("[", "\\[") for cell in cells))
-    console.print(f"\n{winner} wins: {example.prompt}", markup=False)
-    console.print(table)
+    head = ["", f"{found.a} ({example.a:.3f})", f"{found.b} ({example.b:.3f})"]
+    slates = zip_longest(example.slate_a, example.slate_b, fillvalue="")
+    rows = [[str(i), *titles] for i, titles in enumerate(slates, 1)]
+    say("", f"{winner} wins: {example.prompt}")
+    console.print(fitted(head, rows, console.width, keep=3, words=head[1:]))

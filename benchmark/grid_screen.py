@@ -11,11 +11,13 @@ from statistics import mean
 from types import TracebackType
 from typing import Any, Self
 
+from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from ..datasets.output import shown
 from ..leaderboards.records import Run
+from ..leaderboards.terminal import fitted
 from .cell import Cell
 from .grid import time_left
 from .screen import Screen
@@ -116,33 +118,30 @@ class GridScreen(Screen):
             self.jobs,
         )
 
-    def table(self) -> Table:
+    def table(self) -> RenderableType:
         """Systems by state, with what each is at."""
         several = len({cell.dataset for cell in self.cells.values()}) > 1
-        caption = f"{self.at}  {self.counts() if self.cells else ''}".strip()
-        names = ["system", "dataset"] if several else ["system"]
-        table = Table(*names, header_style="bold", caption=caption, caption_justify="left")
-        for state in STATES:
-            table.add_column(state, justify="right")
-        table.add_column("at work")
         rows: dict[tuple[str, str], list[_Cell]] = {}
         for cell in self.cells.values():
             rows.setdefault((cell.system, cell.dataset), []).append(cell)
-        shown = list(rows.items())
-        if len(shown) > (room := max(4, self.console.height - 8)):  # what is at work or went wrong first
-            shown.sort(
+        listed = list(rows.items())
+        if len(listed) > (room := max(4, self.console.height - 8)):  # what is at work or went wrong first
+            listed.sort(
                 key=lambda row: min(
                     ("running", "failed", "queued", "skipped", "done").index(cell.state) for cell in row[1]
                 )
             )
-            shown = shown[:room]
-        for (system, dataset), cells in shown:
+            listed = listed[:room]
+        lines = []
+        for (system, dataset), cells in listed:
             found = Counter(cell.state for cell in cells)
-            numbers = [Text(str(found[state] or ""), style="red" if state == "failed" else "") for state in STATES]
             now = "; ".join(f"{cell.at} ({duration(time.monotonic() - cell.started)})"
                             for cell in cells if cell.state == "running")  # fmt: skip
-            table.add_row(Text(system), *([dataset] if several else []), *numbers, Text(now, no_wrap=True))
-        return table
+            numbers = [str(found[state] or "") for state in STATES]
+            lines.append([system, *([dataset] if several else []), *numbers, now])
+        head = ["system", *(["dataset"] if several else []), *STATES, "at work"]
+        table = fitted(head, lines, self.console.width, keep=1, words=["at work"], left=["dataset"])
+        return Group(table, Text(shown(f"{self.at}  {self.counts() if self.cells else ''}".strip())))
 
     def _tell(self, line: str) -> None:
         if self.live is None and line != self.told:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
+
+from ..datasets.output import shown
+from ..leaderboards.terminal import fitted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,25 +27,25 @@ WIDE = 160  # characters of a table that does not go to a terminal
 
 
 def output_console() -> Console:
-    """Standard output for tables: as wide as the terminal, or wide where it is a file or a pipe."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+    """Standard output for tables: as wide as the terminal (or COLUMNS), wide where it is a file or a pipe."""
+    told = os.environ.get("COLUMNS", "")
+    width = int(told) if told.isdecimal() and int(told) else None if sys.stdout.isatty() else WIDE
+    return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
-def frame_table(frame: pl.DataFrame) -> Table:
+def frame_table(frame: pl.DataFrame, width: int) -> RenderableType:
     """A polars frame as a table; figures with four digits."""
-    table = Table(header_style="bold")
-    for name in frame.columns:
-        table.add_column(name, justify="right" if frame[name].dtype.is_numeric() else "left")
-    for row in frame.iter_rows():
-        table.add_row(*("–" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
-    return table
+    rows = [["–" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row]
+            for row in frame.iter_rows()]  # fmt: skip
+    left = [name for name in frame.columns if not frame[name].dtype.is_numeric()]
+    return fitted(frame.columns, rows, width, keep=2, left=left)
 
 
 class Screen:
     """A listener of `bench`: shows which cell is at what, and one line for each that ended."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self.progress: Progress | None = None
         self.task: Any = None
         self.phase, self.said = "", 0.0
@@ -50,8 +53,8 @@ class Screen:
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
             self.progress = Progress(
-                SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=30), TimeElapsedColumn(),
-                TimeRemainingColumn(), console=self.console, transient=True,
+                SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=30),
+                TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, transient=True,
             )  # fmt: skip
             self.progress.start()
             self.task = self.progress.add_task("starting", total=None)
@@ -81,7 +84,7 @@ class Screen:
     def _at(self, phase: str, step: int, total: int, message: str = "") -> None:
         description = f"{phase} ({message})" if message else phase
         if self.progress is not None:
-            self.progress.update(self.task, description=description, completed=step, total=total or None)
+            self.progress.update(self.task, description=shown(description), completed=step, total=total or None)
         elif phase != self.phase:
             self.line(phase)
             self.phase, self.said = phase, time.monotonic()
@@ -102,8 +105,8 @@ class Screen:
 
     def line(self, text: str, style: str = "") -> None:
         """Print a line above the bar."""
-        self.console.print(Text(text, style=style), soft_wrap=True)
+        self.console.print(Text(shown(text), style=style), soft_wrap=True)
 
     def notice(self, text: str) -> None:
         """Print something that must not be missed."""
-        self.console.print(Text(f"!!! {text}", style="bold yellow"), soft_wrap=True)
+        self.line(f"!!! {text}", style="bold yellow")

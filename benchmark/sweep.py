@@ -267,8 +267,7 @@ def _finish(found: _Found, cell: Cell, runs: Path, total: int, notices: list[str
         try:
             log_sweep(spec, folder, runs)
         except SlateBenchError as error:  # the study is whole: a view that can't be drawn is no failed sweep
-            notices.append(str(error))
-            tell("notice", cell, {"text": str(error)})
+            notices += [str(error)] if str(error) not in notices else []
     return Sweep(spec, folder, found.trials, best, run, plots, command, notices)
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..datasets.errors import DataError, SlateBenchError, UsageError
+from ..datasets.output import say
 
 GIB = 2**30
 LINE_LIMIT = 2000  # characters of a line that are read at once and kept
@@ -119,6 +120,7 @@ class Worker:
         environment = os.environ | {
             **dict.fromkeys(THREAD_SETTINGS, str(self.threads)),
             "TOKENIZERS_PARALLELISM": "false",
+            "PYTHONIOENCODING": "utf-8:backslashreplace",  # whatever our own terminal can show, a cell may print
             "PYTHONSAFEPATH": "1",  # never pick up our `datasets` folder as Hugging Face's
         }
         self.events, self.tail = queue.Queue(), deque(maxlen=40)
@@ -142,7 +144,7 @@ class Worker:
         while line := stream.readline(LINE_LIMIT):  # a model may print megabytes without a newline
             tail.append(line.rstrip())
             if self.debug:
-                print(line, end="", file=sys.stderr)
+                say(line.rstrip("\n"), error=True)
 
     def _died(self, process: subprocess.Popen[str]) -> Outcome:
         code = process.wait()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 
-from rich.table import Table
-from rich.text import Text
+from rich.console import Group, RenderableType
 
+from ..datasets.output import to_json
 from ..metrics.evaluate import Summary
 from ..metrics.registry import metric_info
 from .board import Board, System, main_metrics, timed_on
 from .records import Run
+from .terminal import drawn, fits, left_out, title_line
 
 SHORT = {"ndcg": "NDCG", "map": "MAP", "mrr": "MRR", "sim": "Sim", "train seen share": "train-seen"}
 
@@ -69,12 +69,15 @@ def _rank(system: System) -> str:
     return str(rank) if rank == best else f"{rank} ({best})"
 
 
+FACTS = ("seeds", "beats")
 COSTS = ("p50", "fit", "p99", "parameters", "memory")  # the first ones stay longest where there is no room
 
 
-def _cells(board: Board, system: System, columns: Sequence[str], intervals: int, costs: Sequence[str]) -> list[str]:
+def _cells(board: Board, system: System, columns: Sequence[str], intervals: int, costs: Sequence[str],
+           facts: Sequence[str] = FACTS) -> list[str]:  # fmt: skip
     """One row; the first `intervals` metrics with their intervals, the rest as plain figures."""
-    cells = [_rank(system), system.label, str(len(system.seeds)), _beaten(board, system)]
+    about = {"seeds": str(len(system.seeds)), "beats": _beaten(board, system)}
+    cells = [_rank(system), system.label, *(about[name] for name in facts)]
     for i, name in enumerate(columns):
         value = system.summary.get(name)
         if i < intervals or value is None:
@@ -130,8 +133,8 @@ def with_unit(value: float | None, unit: str) -> str:
     return "–" if value is None else f"{float(f'{value:.3g}'):g} {unit}"
 
 
-def _head(columns: Sequence[str], costs: Sequence[str]) -> list[str]:
-    return ["rank", "system", "seeds", "beats", *(short_name(name) for name in columns), *costs]
+def _head(columns: Sequence[str], costs: Sequence[str], facts: Sequence[str] = FACTS) -> list[str]:
+    return ["rank", "system", *facts, *(short_name(name) for name in columns), *costs]
 
 
 def caption(board: Board, metrics: Sequence[str] | None = None) -> list[str]:
@@ -198,29 +201,32 @@ def title(board: Board) -> str:
     )
 
 
-def as_table(board: Board, metrics: Sequence[str] | None = None, width: int = 100) -> Table:
-    """The board for a terminal `width` characters wide: what does not fit loses its intervals, then its column."""
+def as_table(
+    board: Board, metrics: Sequence[str] | None = None, width: int = 100, all_in: str = "--format json"
+) -> RenderableType:
+    """The board for a terminal `width` characters wide: what does not fit loses its intervals, then its column.
+
+    Rank, system and the first metric with its whole interval always stay. `all_in`: the option that shows everything.
+    """
     columns = columns_of(board, metrics)
-    intervals, costs = len(columns), COSTS
+    every = len(_head(columns, COSTS))
+    intervals, facts, costs = len(columns), FACTS, COSTS
     while True:
-        head = _head(columns, costs)
-        rows = [_cells(board, system, columns, intervals, costs) for system in board.systems]
-        widths = [max(len(text) for text in column) for column in zip(head, *rows, strict=True)]
-        if sum(widths) + 3 * len(widths) + 1 <= width or (intervals <= 1 and len(columns) <= 1 and len(costs) == 2):
+        head = _head(columns, costs, facts)
+        rows = [_cells(board, system, columns, intervals, costs, facts) for system in board.systems]
+        if fits(head, rows, width) or (len(columns) <= 1 and not facts and not costs):
             break
         if intervals > 1:
             intervals -= 1
-        elif len(columns) > 4 or len(costs) == 2:
+        elif len(columns) > 4 or (len(columns) > 1 and len(costs) == 2):
             columns = columns[:-1]
-        else:
+        elif costs:
             costs = costs[:-1]
-    table = Table(title=Text(title(board)), title_justify="left", header_style="bold")
-    for i, text in enumerate(head):
-        table.add_column(text, justify="left" if i == 1 else "right", no_wrap=True)
-    for system, row in zip(board.systems, rows, strict=True):
-        cells = [Text(cell, style="bold" if cell.endswith(" *") else "") for cell in row]
-        table.add_row(*cells, style="" if system.kind == "system" else "dim")
-    return table
+        else:
+            facts = facts[:-1]
+    styles = ["" if system.kind == "system" else "dim" for system in board.systems]
+    table = drawn(head, rows, width, left=["system"], styles=styles)
+    return Group(title_line(title(board)), table, *left_out(every - len(head), all_in))
 
 
 def as_markdown(board: Board, metrics: Sequence[str] | None = None) -> str:
@@ -269,4 +275,4 @@ def as_json(board: Board, metrics: Sequence[str] | None = None) -> str:
     ]
     head = {key: getattr(board, key) for key in ("dataset", "source", "fingerprint", "part", "k", "budget", "notices")}
     apart = [{"system": label, "reason": reason} for label, reason in board.not_comparable]
-    return json.dumps({**head, "systems": systems, "failed": failed, "not_comparable": apart}, indent=1)
+    return to_json({**head, "systems": systems, "failed": failed, "not_comparable": apart}, indent=1)

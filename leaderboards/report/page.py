@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ...datasets.output import finite
 from ...datasets.schema import SlateDataset
 from ..board import Board
 from ..tables import caption, title
@@ -125,13 +125,5 @@ def data_block(content: Any) -> Markup:
     >>> print(data_block({"prompt": "</script>\\u2028"}))
     {"prompt":"\\u003c/script\\u003e\\u2028"}
     """
-    text = json.dumps(_finite(content), separators=(",", ":"), allow_nan=False)  # ASCII: U+2028 is escaped too
+    text = json.dumps(finite(content), separators=(",", ":"), allow_nan=False)  # ASCII: U+2028 is escaped too
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-def _finite(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
