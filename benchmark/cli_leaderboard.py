@@ -58,17 +58,24 @@ def publish(
 def rebuild(runs: RunsOption = None) -> None:
     """Make the MLflow view again from nothing: of all records, and of all finished sweeps."""
     from rich.console import Console
+    from rich.text import Text
 
+    from ..datasets.output import shown
+    from ..leaderboards.mlflow_store import place, put_damaged_aside, tracking_uri
     from ..leaderboards.mlflow_view import rebuild as rebuild_view
-    from ..leaderboards.mlflow_view import tracking_uri, without_password
     from ..leaderboards.records import list_runs, runs_folder
     from ..leaderboards.sweeps_mlflow import rebuild_sweeps
 
     folder = runs_folder(runs).resolve()
     found, problems = list_runs(folder)
+    if aside := put_damaged_aside(folder):
+        say(f"the store was damaged: it is {aside} now, and a new one is made", error=True)
     with Console(stderr=True).status(f"logging {len(found)} records") as status:
-        count = rebuild_view(found, folder, status.update)
-        sweeps, damaged = rebuild_sweeps(folder, status.update)
-    say(f"{count} records and {sweeps} sweeps logged to {without_password(tracking_uri(folder))}")
-    for problem in problems + damaged:
-        say(f"left out: {problem}")
+
+        def report(line: str) -> None:
+            status.update(Text(shown(line)))
+
+        count = rebuild_view(found, folder, report)
+        sweeps, damaged = rebuild_sweeps(folder, report)
+    say(f"{count} records and {sweeps} sweeps logged to {place(tracking_uri(folder))}")
+    say(*(f"left out: {problem}" for problem in problems + damaged))

@@ -20,14 +20,15 @@ def ui(
     """Open the MLflow page over the records (Ctrl-C ends it)."""
     import subprocess
 
-    from ..leaderboards.mlflow_view import connect, is_server, log_runs, page, tracking_uri, without_password
+    from ..leaderboards.mlflow_store import connect, is_server, place, tracking_uri
+    from ..leaderboards.mlflow_view import log_runs, page
     from ..leaderboards.records import list_runs, runs_folder
     from ..leaderboards.sweeps import list_studies
     from ..leaderboards.sweeps_mlflow import rebuild_sweeps
 
     folder = runs_folder(runs).resolve()
     uri = tracking_uri(folder)
-    served, shown = is_server(uri), without_password(uri)
+    served, shown = is_server(uri), place(uri)
     found = list_runs(folder)[0]
     if not served:
         if not found and not list_studies(folder)[0]:
@@ -52,7 +53,7 @@ def ui(
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
     environment |= {"MLFLOW_BACKEND_STORE_URI": uri}  # no argument: those are seen by everybody on the machine
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port",
-               str(port), "--workers", "1", "--artifacts-destination", str(folder / "mlartifacts")]  # fmt: skip
+               str(port), "--workers", "1", "--artifacts-destination", (folder / "mlartifacts").as_uri()]  # fmt: skip
     raise typer.Exit(subprocess.call(command, env=environment, cwd=folder))
 
 

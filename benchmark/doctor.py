@@ -107,16 +107,17 @@ def _records(folder: Path) -> list[Finding]:
 
 
 def _mlflow(folder: Path) -> Finding:
-    from ..leaderboards.mlflow_view import connect, tracking_uri, without_password
+    from ..leaderboards.mlflow_store import OURS, connect, place, tracking_uri
 
-    uri = without_password(tracking_uri(folder))
-    if uri.startswith("sqlite") and not (folder / "mlflow.db").exists():
-        return Finding("mlflow", "note", f"no store yet at {uri}", "the first bench makes it")
+    uri = tracking_uri(folder)
+    where = place(uri)
+    if where == str((folder / OURS).resolve()) and not (folder / OURS).exists():
+        return Finding("mlflow", "note", f"no store yet at {where}", "the first bench makes it")
     try:
         count = len(connect(folder).search_experiments())
     except SlateBenchError as error:
         return Finding("mlflow", "problem", "can't be opened", str(error))
-    return Finding("mlflow", "ok", f"{count} experiments at {uri}; `make ui` shows them")
+    return Finding("mlflow", "ok", f"{count} experiments at {where}; `make ui` shows them")
 
 
 def _disk(folder: Path) -> list[Finding]:

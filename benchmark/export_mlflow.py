@@ -8,7 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ..datasets.errors import SlateBenchError, UsageError
-from ..leaderboards.mlflow_view import connect, log_runs, run_of, without_password
+from ..leaderboards.mlflow_store import connect, place, without_password
+from ..leaderboards.mlflow_view import log_runs, run_of
 from ..leaderboards.records import Run
 from ..models.registry import parse_model
 
@@ -58,9 +59,7 @@ def export_mlflow(run: Run) -> Exported:
         raise
     except mlflow.MlflowException as error:
         line = without_password(str(error).strip().splitlines()[0])
-        raise SlateBenchError(
-            f"MLflow at {without_password(client.tracking_uri)} did not take the model: {line}"
-        ) from error
+        raise SlateBenchError(f"MLflow at {place(client.tracking_uri)} did not take the model: {line}") from error
     finally:
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  (None unsets it, and its environment variable)
 

@@ -2,30 +2,27 @@
 
 The records stay the truth: `rebuild` makes the whole view again.
 
-Where: MLFLOW_TRACKING_URI if set, else the sqlite file `mlflow.db` in the runs folder.
+Where it is kept: mlflow_store.py.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from filelock import FileLock
 
 from ..datasets.errors import SlateBenchError
 from ..metrics.base import read_scores
 from ..metrics.evaluate import Summary, summarise
 from .board import kind_of, per_run
+from .mlflow_store import connect, is_database, named_errors, view_lock
 from .mlflow_text import (
     MACHINERY,
     Value,
@@ -55,90 +52,10 @@ PARAMETER_LIMIT = 6000  # MLflow cuts longer values without a word; the full spe
 BATCH = 1000  # metrics that MLflow takes at once
 
 
-def tracking_uri(runs: Path) -> str:
-    """The tracking URI: MLFLOW_TRACKING_URI, else sqlite in the runs folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(runs / 'mlflow.db').resolve()}"
-
-
-def is_server(uri: str) -> bool:
-    """Is it an MLflow server's address?"""
-    return uri.startswith("http")
-
-
-def is_database(uri: str) -> bool:
-    """Is it a database, which we open ourselves?"""
-    return uri.partition(":")[0].partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")
-
-
-def without_password(text: str) -> str:
-    """A tracking URI, or a sentence that holds one, as it may be printed.
-
-    >>> without_password("postgresql://ann:secret@host/bench")
-    'postgresql://ann:***@host/bench'
-    >>> without_password("no answer from https://token@host, postgresql://host/bench?user=ann&password=secret")
-    'no answer from https://***@host, postgresql://host/bench?user=ann&password=***'
-    """
-    text = re.sub(r"://([^\s/@:]*):\S*@", r"://\1:***@", text)
-    text = re.sub(r"(https?)://[^\s/@:]+@", r"\1://***@", text)
-    return re.sub(r"(?i)([?&]\w*password=)[^&\s'\"]*", r"\1***", text)
-
-
 def page(experiment: str, mode: str = "TABLE") -> str:
     """Address of a dataset's page below that of the server: its systems as a table, or (CHART) as charts."""
     view = f"viewStateShareKey={VIEW_NAME}&compareRunsMode={mode}"
     return f"#/experiments/{experiment}/runs?workflowType=machine_learning&{view}"
-
-
-def connect(runs: Path) -> MlflowClient:
-    """A client; the first one on a fresh sqlite file makes the tables, under a lock (they must not race).
-
-    Raises:
-        SlateBenchError: the store can't be reached.
-    """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its table migrations are no news
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run, into our --json too
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # a server that is not there must not hang a bench
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    from mlflow import MlflowClient
-    from sqlalchemy import create_engine
-
-    uri = tracking_uri(runs)
-    with named_errors(uri), view_lock(runs):
-        if is_database(uri) and not uri.startswith("sqlite"):  # MLflow would ask one that is down for minutes
-            engine = create_engine(uri)
-            engine.connect().close()
-            engine.dispose()
-        client = MlflowClient(tracking_uri=uri)
-        client.search_experiments(max_results=1)
-    return client
-
-
-@contextmanager
-def named_errors(uri: str) -> Iterator[None]:
-    """One clear line for whatever MLflow's store at `uri` raises inside the block.
-
-    Raises:
-        SlateBenchError: with the address, what was wrong, and how the view is made again.
-    """
-    try:
-        yield
-    except SlateBenchError:
-        raise
-    except Exception as error:
-        line = without_password((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
-        if isinstance(error, ModuleNotFoundError):
-            line += ", the store's driver (for Postgres: pip install 'psycopg[binary]')"
-        raise SlateBenchError(
-            f"MLflow at {without_password(uri)}: {line}; the records are safe, "
-            "`slatebench leaderboard rebuild` logs them again"
-        ) from error
-
-
-def view_lock(runs: Path) -> FileLock:
-    """What whoever writes to the view of this runs folder holds, so that two processes do not log the same twice."""
-    return FileLock(runs / ".mlflow.lock")
 
 
 def log_runs(runs: Sequence[Run], folder: Path) -> int:

@@ -15,18 +15,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ..datasets.errors import SlateBenchError
-from .mlflow_view import (
-    BATCH,
-    NOTE_TAG,
-    PARAMETER_LIMIT,
-    PARENT_TAG,
-    VIEW_TAG,
-    connect,
-    delete_runs,
-    named_errors,
-    open_experiment,
-    view_lock,
-)
+from .mlflow_store import connect, named_errors, view_lock
+from .mlflow_view import BATCH, NOTE_TAG, PARAMETER_LIMIT, PARENT_TAG, VIEW_TAG, delete_runs, open_experiment
 from .sweeps import RESULT, SPEC, TRIALS, StudySpec, figures_of, list_studies
 
 if TYPE_CHECKING:
