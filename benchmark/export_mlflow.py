@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import unquote
+from urllib.request import url2pathname
 
 from ..datasets.errors import SlateBenchError, UsageError
 from ..leaderboards.mlflow_store import connect, place, without_password
@@ -37,13 +38,15 @@ def export_mlflow(run: Run) -> Exported:
         run: a finished run with a saved model.
 
     Raises:
-        UsageError: the run has no fitted model (it failed, or is a ceiling).
+        UsageError: the run has no fitted model (it failed, or is a ceiling), or stands where MLflow can't load it.
         SlateBenchError: MLflow can't be reached.
     """
     folder = run.folder / "model"
     if run.record.state != "done" or not (folder / "model.json").exists():
         raise UsageError(f"{run.folder}: no fitted model to export; choose a finished run of a model")
     runs = run.folder.resolve().parents[2]
+    if unquote(str(runs)) != str(runs):  # which it decodes once more when it loads
+        raise UsageError(f"{runs}: MLflow can't load a model from a path with a % code: rename that folder")
     log_runs([run], runs)
     client = connect(runs)
     run_id = run_of(client, run)
@@ -69,14 +72,14 @@ def _log(run: Run, folder: Path, run_id: str) -> Exported:
     import pandas as pd
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Array
+    from mlflow.types.schema import AnyType, Array
 
     from .pyfunc_model import sha256_of
 
     spec = run.spec
     texts = Array(DataType.string)
     signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.string, "prompt")]),
+        inputs=Schema([ColSpec(AnyType(), "prompt")]),  # MLflow would make the text "None" of a missing one
         outputs=Schema([ColSpec(DataType.string, "prompt"), ColSpec(DataType.long, "sample"),
                         ColSpec(texts, "ids"), ColSpec(texts, "titles")]),
         params=ParamSchema([ParamSpec("k", DataType.long, 0), ParamSpec("samples", DataType.long, 1),
@@ -86,7 +89,7 @@ def _log(run: Run, folder: Path, run_id: str) -> Exported:
     logged = mlflow.pyfunc.log_model(
         name=NAME,
         python_model=str(CODE),
-        artifacts={"model": str(folder)},
+        artifacts={"model": folder.resolve().as_uri()},
         model_config=config,
         signature=signature,
         input_example=pd.DataFrame({"prompt": [EXAMPLE]}),
@@ -94,5 +97,5 @@ def _log(run: Run, folder: Path, run_id: str) -> Exported:
         metadata={"dataset": spec.dataset, "fingerprint": spec.fingerprint, "system": run.record.label,
                   "hash": spec.hash},
     )  # fmt: skip
-    place = Path(os.path.normpath(logged.artifact_path.removeprefix("file://"))) if logged.artifact_path else None
-    return Exported(logged.model_uri, place if place is not None and place.is_dir() else None, run_id)
+    files = Path(url2pathname((logged.artifact_path or "").removeprefix("file://"))).resolve()
+    return Exported(logged.model_uri, files if (files / "MLmodel").is_file() else None, run_id)

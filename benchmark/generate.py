@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.errors import UsageError
+from ..datasets.output import is_text
 from ..datasets.schema import EMPTY, make_requests
 from ..datasets.text_encoder import DEFAULT_ENCODER
 from ..leaderboards.records import Run, list_runs, runs_folder
@@ -71,6 +72,8 @@ def generate(
     """
     if not prompt.strip():
         raise UsageError('the prompt is empty: say what the slate is for, e.g. --prompt "camping trip with kids"')
+    if not is_text(prompt):
+        raise UsageError(f"the prompt is not UTF-8 text: {prompt}")
     if samples < 1 or (k is not None and k < 1):
         raise UsageError("samples and k must be at least 1")
     fitted, run, notes = _fitted(model, dataset, overrides or {}, source, runs)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..datasets.errors import UsageError
+from ..datasets.output import is_text
 
 DatasetOption = Annotated[str, typer.Option("--dataset", "-d", help="Dataset (`slatebench datasets list`).")]
 BudgetOption = Annotated[
@@ -49,6 +50,8 @@ def parse_set(pairs: list[str] | None) -> dict[str, Any]:
             raise UsageError(f"--set {pair}: write it as name=value, e.g. --set guidance=2")
         if name in values:
             raise UsageError(f"--set {name}: given twice")
+        if not is_text(pair):
+            raise UsageError(f"--set {pair}: not UTF-8 text")
         try:
             values[name] = json.loads(text)
         except json.JSONDecodeError:

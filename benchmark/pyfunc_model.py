@@ -20,6 +20,7 @@ from mlflow.pyfunc.model import PythonModel
 
 from slatebench.benchmark.cell import seeded
 from slatebench.datasets.errors import SlateBenchError
+from slatebench.datasets.output import is_text
 from slatebench.datasets.schema import EMPTY, make_requests
 from slatebench.models.registry import model_class
 
@@ -36,6 +37,45 @@ def sha256_of(folder: Path) -> dict[str, str]:
 def _mistake(what: str) -> MlflowException:
     """The error whose words MLflow's server hands on."""
     return MlflowException.invalid_parameter_value(what)
+
+
+def _prompts(model_input: Any) -> list[str]:
+    """The prompts of a table with a column `prompt`; a cell may hold a list of them.
+
+    Raises:
+        MlflowException: there is none, or one is missing, empty or not text.
+    """
+    table = pd.DataFrame(model_input)
+    if "prompt" not in table:
+        raise _mistake('name the column "prompt", e.g. {"inputs": {"prompt": ["camping trip with kids"]}}')
+    if table["prompt"].ndim > 1:
+        raise _mistake("there are two columns prompt: send one")
+    prompts: list[Any] = []
+    for cell in table["prompt"]:
+        prompts += list(cell) if isinstance(cell, list | tuple | np.ndarray) else [cell]
+    if not prompts:
+        raise _mistake("there is no prompt: say what the slate is for")
+    for row, prompt in enumerate(prompts, 1):
+        if not isinstance(prompt, str):
+            missing = pd.api.types.is_scalar(prompt) and pd.isna(prompt)
+            raise _mistake(f"a prompt is {'missing' if missing else 'not text'} (row {row})")
+        if not prompt.strip():
+            raise _mistake(f"a prompt is empty (row {row}): say what the slate is for")
+        if not is_text(prompt):
+            raise _mistake(f"a prompt is not UTF-8 text (row {row})")
+    return [str(prompt) for prompt in prompts]
+
+
+def _number(asked: dict[str, Any], name: str, low: int, high: int) -> int:
+    """A whole number among the parameters.
+
+    Raises:
+        MlflowException: it is none, or out of range.
+    """
+    value = asked[name]
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not low <= value <= high:
+        raise _mistake(f"{name}={value!r:.40}: choose a whole number from {low} to {high}")
+    return int(value)
 
 
 class Recommender(PythonModel):
@@ -65,23 +105,16 @@ class Recommender(PythonModel):
             params: `k` slots (0: the dataset's), `samples`, `seed`.
 
         Raises:
-            MlflowException: no column `prompt`, an empty prompt, or k or samples out of range.
+            MlflowException: no column `prompt`, a prompt that is missing, empty or not text, a parameter out of range.
         """
         asked = {"k": 0, "samples": 1, "seed": 0} | (params or {})
-        table = pd.DataFrame(model_input)
-        if "prompt" not in table:
-            raise _mistake('name the column "prompt", e.g. {"inputs": {"prompt": ["camping trip with kids"]}}')
-        prompts = [str(prompt) for prompt in table["prompt"]]
-        if not all(prompt.strip() for prompt in prompts):
-            raise _mistake("a prompt is empty: say what the slate is for")
-        k, samples = int(asked["k"]) or self.k, int(asked["samples"])
-        catalog = self.model.catalog
-        if not 1 <= k <= len(catalog) or not 1 <= samples <= 100:
-            raise _mistake(f"k={k}, samples={samples}: choose k from 1 to {len(catalog)} and 1 to 100 samples")
+        prompts, catalog = _prompts(model_input), self.model.catalog
+        k = _number(asked, "k", 0, len(catalog)) or self.k
+        samples, seed = _number(asked, "samples", 1, 100), _number(asked, "seed", 0, 2**63 - 1)
         samples = samples if self.model.stochastic() else 1
         distinct = list(dict.fromkeys(prompts))
         slates = self.model.generate(
-            make_requests(distinct), k, samples=samples, seed=seeded(int(asked["seed"]), "sampling")
+            make_requests(distinct), k, samples=samples, seed=seeded(seed, "sampling")
         ).items  # [distinct prompts, samples, k]
         place = {prompt: i for i, prompt in enumerate(distinct)}
         rows = []

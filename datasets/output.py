@@ -30,6 +30,15 @@ def shown(text: object) -> str:
     )
 
 
+def is_text(text: str) -> bool:
+    """Can it be written as UTF-8? An argument of the command line that is not holds lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def say(*lines: object, error: bool = False) -> None:
     """Print lines for people; what stands in them is foreign text."""
     for line in lines:

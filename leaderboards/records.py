@@ -19,6 +19,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from ..datasets.errors import SlateBenchError, UsageError
+from ..datasets.output import is_text
 from .schema import RECORD_VERSION, Record, RunSpec, folder_name
 
 BESIDE = ".tmp-"  # folders in the making: `.tmp-<hash>-<host>-<pid>`
@@ -63,11 +64,13 @@ def runs_folder(runs: Path | str | None = None) -> Path:
     """The folder of all records: the argument, else SLATEBENCH_RUNS, else `runs` here.
 
     Raises:
-        UsageError: there is a file of that name.
+        UsageError: there is a file of that name, or the name can't be written into records.
     """
     folder = Path(runs or os.environ.get("SLATEBENCH_RUNS") or "runs").expanduser()
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: name a folder for the records with --runs")
+    if not is_text(str(folder.absolute())):
+        raise UsageError(f"{folder.absolute()}: not UTF-8 text: name another folder for the records with --runs")
     return folder
 
 

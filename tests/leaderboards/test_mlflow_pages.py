@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slatebench.leaderboards.mlflow_view import connect, log_runs, page
+from slatebench.leaderboards.mlflow_store import connect
+from slatebench.leaderboards.mlflow_view import log_runs, page
 
 SYSTEMS = ("popularity", "bm25", "s2s", "dmsg", "higr", "maskgr")
 

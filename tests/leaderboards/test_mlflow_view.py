@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from slatebench.datasets.errors import SlateBenchError
-from slatebench.leaderboards.mlflow_view import connect, log_runs, rebuild, tracking_uri
+from slatebench.leaderboards.mlflow_store import connect, tracking_uri
+from slatebench.leaderboards.mlflow_view import log_runs, rebuild
 from slatebench.leaderboards.records import read_run, write_record
 from slatebench.metrics.base import read_scores
 from slatebench.metrics.evaluate import summarise
