@@ -10,6 +10,7 @@ import polars as pl
 from .archive import replace_file
 from .build import PARTS, into_lists
 from .errors import DataError
+from .output import is_text
 from .schema import REQUEST_SCHEMA, Part, SlateDataset
 
 COLUMNS = ["request", "prompt", "items", "group", "history", "seed_items"]
@@ -26,6 +27,8 @@ def export(dataset: SlateDataset, folder: Path) -> list[Path]:
     Raises:
         DataError: the folder can't be written to.
     """
+    if not is_text(str(folder.absolute())):
+        raise DataError(f"{folder}: not UTF-8 text: choose another folder")
     frames = {"catalog": dataset.catalog.items} | {name: part_frame(dataset, dataset.part(name)) for name in PARTS}
     written = []
     try:

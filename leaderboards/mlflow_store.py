@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 OURS = "mlflow.db"
-NO_DAMAGE = {sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY,
-             sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN}  # fmt: skip
+NO_ACCESS = {sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+NO_DAMAGE = NO_ACCESS | {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
 LONGEST = 500  # bytes of a path that sqlite opens, with room for its journals
 
 
@@ -74,7 +74,7 @@ def connect(runs: Path) -> MlflowClient:
         SlateBenchError: the store can't be reached.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its table migrations are no news
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # migrations are no news; errors are told once, by us
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run, into our --json too
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # a server that is not there must not hang a bench
@@ -134,6 +134,8 @@ def named_errors(uri: str) -> Iterator[None]:
                 mend = (
                     "the records are safe: move that file away, then `slatebench leaderboard rebuild` makes a new one"
                 )
+        elif _code(root) in NO_ACCESS:
+            mend = "the records are safe: see that you may write there, then `slatebench leaderboard rebuild` logs them"
         if isinstance(error, ModuleNotFoundError):
             line += ", the store's driver (for Postgres: pip install 'psycopg[binary]')"
         raise SlateBenchError(f"MLflow at {place(uri)}: {line}; {mend}") from error
@@ -157,8 +159,14 @@ def _full(root: BaseException) -> bool:
 def _is_damage(root: BaseException) -> bool:
     """Does what a sqlite store raised say that its content is wrong, and not its place?"""
     if isinstance(root, sqlite3.Error):
-        return getattr(root, "sqlite_errorcode", 0) & 0xFF not in NO_DAMAGE
+        return _code(root) not in NO_DAMAGE
     return not isinstance(root, OSError)
+
+
+def _code(root: BaseException) -> int | None:
+    """The kind of error that sqlite gave, None where it was another's."""
+    code = getattr(root, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(code, int) else None
 
 
 def put_damaged_aside(runs: Path) -> Path | None:
