@@ -143,12 +143,12 @@ def named_errors(uri: str) -> Iterator[None]:
 
 def _root(error: BaseException) -> BaseException:
     """What lies below an error of SQLAlchemy, requests and MLflow: the driver's or the system's own."""
-    found, at = error, error
-    while at is not None:
-        at = getattr(at, "orig", None) or at.__cause__ or at.__context__
-        if isinstance(at, OSError | sqlite3.Error) or type(at).__module__.startswith("psycopg"):
-            found = at
-    return found
+    below = getattr(error, "orig", None) or error.__cause__ or error.__context__
+    if below is None:
+        return error
+    root = _root(below)
+    ours = isinstance(root, OSError | sqlite3.Error) or type(root).__module__.startswith("psycopg")
+    return root if ours else error
 
 
 def _full(root: BaseException) -> bool:
