@@ -41,12 +41,11 @@ def export_mlflow(run: Run) -> Exported:
         UsageError: the run has no fitted model (it failed, or is a ceiling), or stands where MLflow can't load it.
         SlateBenchError: MLflow can't be reached.
     """
-    folder = run.folder / "model"
-    if run.record.state != "done" or not (folder / "model.json").exists():
-        raise UsageError(f"{run.folder}: no fitted model to export; choose a finished run of a model")
-    runs = run.folder.resolve().parents[2]
+    folder, runs = run.folder / "model", run.folder.resolve().parents[2]
     if unquote(str(runs)) != str(runs):  # which it decodes once more when it loads
         raise UsageError(f"{runs}: MLflow can't load a model from a path with a % code: rename that folder")
+    if run.record.state != "done" or not (folder / "model.json").exists():
+        raise UsageError(f"{run.folder}: no fitted model to export; choose a finished run of a model")
     log_runs([run], runs)
     client = connect(runs)
     run_id = run_of(client, run)

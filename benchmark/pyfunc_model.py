@@ -74,7 +74,7 @@ def _number(asked: dict[str, Any], name: str, low: int, high: int) -> int:
     """
     value = asked[name]
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or not low <= value <= high:
-        raise _mistake(f"{name}={value!r:.40}: choose a whole number from {low} to {high}")
+        raise _mistake(f"{name}={value!r:.40}: choose {name} from {low} to {high}")
     return int(value)
 
 
@@ -109,7 +109,7 @@ class Recommender(PythonModel):
         """
         asked = {"k": 0, "samples": 1, "seed": 0} | (params or {})
         prompts, catalog = _prompts(model_input), self.model.catalog
-        k = _number(asked, "k", 0, len(catalog)) or self.k
+        k = self.k if asked["k"] == 0 else _number(asked, "k", 1, len(catalog))
         samples, seed = _number(asked, "samples", 1, 100), _number(asked, "seed", 0, 2**63 - 1)
         samples = samples if self.model.stochastic() else 1
         distinct = list(dict.fromkeys(prompts))

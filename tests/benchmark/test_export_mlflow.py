@@ -101,6 +101,67 @@ def test_a_mistake_is_named(loaded: dict[str, Any], asked: dict[str, Any], param
         loaded["bm25"].predict(pd.DataFrame(asked), params=params)
 
 
+@pytest.fixture(scope="module")
+def ask(loaded: dict[str, Any]) -> Any:
+    """MLflow's own server around the exported bm25: ask(body) -> status, answer."""
+    from fastapi.testclient import TestClient
+    from mlflow.pyfunc import scoring_server
+
+    client = TestClient(scoring_server.init(loaded["bm25"]), raise_server_exceptions=False)
+
+    def post(body: str) -> tuple[int, Any]:
+        answer = client.post("/invocations", content=body.encode(), headers={"content-type": "application/json"})
+        return answer.status_code, answer.json()
+
+    return post
+
+
+@pytest.mark.parametrize("form", [
+    '{"prompt": [%s]}', '{"inputs": {"prompt": [%s]}}', '{"instances": {"prompt": [%s]}}', '{"inputs": [%s]}',
+    '{"dataframe_split": {"columns": ["prompt"], "data": [%s]}}', '{"dataframe_records": [%s]}',
+])  # fmt: skip
+def test_the_server_refuses_what_is_no_prompt_and_says_which(ask: Any, form: str) -> None:
+    def cell(prompt: str) -> str:
+        return f"[{prompt}]" if "split" in form else f'{{"prompt": {prompt}}}' if "records" in form else prompt
+
+    good = cell(f'"{PROMPT}"')
+    status, answer = ask(form % f"{good}, {good}")
+    rows = answer["predictions"] if isinstance(answer, dict) else answer
+    assert status == 200 and [row["prompt"] for row in rows] == [PROMPT, PROMPT]
+    for bad, words in (("null", "missing"), ("NaN", "missing"), ('"  "', "empty"), ('""', "empty"), ("7", "not text")):
+        status, answer = ask(form % f"{good}, {cell(bad)}")
+        assert status == 400 and f"a prompt is {words} (row 2)" in answer["message"], answer
+        assert ask(form % cell(bad))[0] == 400
+
+
+@pytest.mark.parametrize("body", ['{"prompt": null}', '{"prompt": []}', '{"prompt": "\\ud800"}', '{"prompt": true}'])
+def test_the_server_refuses_a_single_prompt_that_is_none(ask: Any, body: str) -> None:
+    assert ask(body)[0] == 400 and ask('{"prompt": "None"}')[0] == 200
+
+
+@pytest.mark.parametrize("cell", [None, float("nan"), pd.NA, pd.NaT, np.nan, 3, "", b"x"])
+def test_a_table_with_a_hole_is_refused(loaded: dict[str, Any], cell: Any) -> None:
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException, match=r"\(row 2\)"):
+        loaded["bm25"].predict(pd.DataFrame({"prompt": pd.Series([PROMPT, cell], dtype=object)}))
+
+
+@pytest.mark.parametrize("params", ['{"k": null}', '{"k": -1}', '{"k": 1e300}', '{"k": "x"}', '{"samples": 0}',
+                                    '{"samples": 1000000}', '{"seed": -1}', '{"seed": 1e400}'])  # fmt: skip
+def test_the_server_refuses_absurd_parameters(ask: Any, params: str) -> None:
+    status, answer = ask(f'{{"inputs": {{"prompt": ["{PROMPT}"]}}, "params": {params}}}')
+    assert status == 400 and json.loads(params).popitem()[0] in answer["message"]
+    assert "unexpected" not in answer["message"]
+
+
+def test_a_place_that_mlflow_cannot_load_from_is_refused(fitted: list[Any]) -> None:
+    from slatebench.benchmark.export_mlflow import export_mlflow
+
+    with pytest.raises(UsageError, match="rename"):
+        export_mlflow(replace(fitted[0], folder=Path("/a%20b/tiny/bm25/0123")))
+
+
 def test_nothing_is_pickled_and_the_page_shows_it(fitted: list[Any], exported: dict[str, Exported]) -> None:
     from mlflow import MlflowClient
 

@@ -13,7 +13,7 @@ from slatebench.datasets.errors import UsageError
 from slatebench.leaderboards.board import build_board
 from slatebench.leaderboards.records import list_runs
 from slatebench.leaderboards.schema import Versions
-from slatebench.leaderboards.tables import as_csv, as_json, as_markdown, as_table, caption, number
+from slatebench.leaderboards.tables import as_csv, as_json, as_markdown, as_table, caption, number, with_interval
 from slatebench.metrics.statistics import bootstrap_interval
 
 Make = Callable[..., Any]
@@ -169,7 +169,7 @@ def test_the_caption_warns_of_popularity_where_test_items_are_new(make_run: Make
     assert not said("new", ["ndcg_at_10"]) and said("new", ["popularity"])
 
 
-@pytest.mark.parametrize("width", [40, 80, 100, 200])
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 200])
 def test_the_table_fits_the_terminal(runs: Make, width: int) -> None:
     import io
 
@@ -177,9 +177,13 @@ def test_the_table_fits_the_terminal(runs: Make, width: int) -> None:
 
     text = io.StringIO()
     Console(file=text, width=200).print(as_table(build_board(runs(), "toy"), width=width))
-    lines = text.getvalue().splitlines()[2:]
-    assert max(map(len, lines)) <= max(width, 82)  # never narrower than rank, system, headline, times
-    assert all(name in text.getvalue() for name in ("dmsg", "NDCGSim@10"))
+    _, *lines = text.getvalue().splitlines()
+    assert max(len(line) for line in lines if "left out" not in line) <= width
+    assert "\u2026" not in text.getvalue() and ("left out" in text.getvalue()) == (width < 100)
+    assert any("rank" in line for line in lines) and any("NDCGSim@10" in line for line in lines)
+    for system in build_board(runs(), "toy").systems:
+        figure = with_interval(system.summary["ndcg_sim_at_10"])
+        assert any(system.label in line for line in lines) and any(figure in line for line in lines)
 
 
 def test_the_same_figures_in_every_format(runs: Make) -> None:

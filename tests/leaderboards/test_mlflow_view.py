@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from slatebench.datasets.errors import SlateBenchError
-from slatebench.leaderboards.mlflow_store import connect, tracking_uri
+from slatebench.leaderboards.mlflow_store import connect, named_errors, put_damaged_aside, tracking_uri
 from slatebench.leaderboards.mlflow_view import log_runs, rebuild
 from slatebench.leaderboards.records import read_run, write_record
 from slatebench.metrics.base import read_scores
@@ -194,3 +194,51 @@ def test_a_store_that_is_not_there_is_one_clear_line(folder: Path, monkeypatch: 
     with pytest.raises(SlateBenchError, match="leaderboard rebuild") as error:
         connect(folder)
     assert "\n" not in str(error.value)
+
+
+def test_the_view_stays_in_a_runs_folder_of_any_name(
+    store: Path, make_run_in: Callable[[Path], Make], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "-q?p%20x&#;:@+=[a]*'\" \n\u00e9%"
+    run = make_run_in(folder)()
+    shutil.copy(store, folder / "mlflow.db")
+    assert log_runs([run], folder) == 1
+    (logged,) = shown(folder)
+    kept = connect(folder).download_artifacts(logged.info.run_id, "spec.json")
+    assert json.loads(Path(kept).read_text())["dataset"] == "toy"
+    assert list(folder.glob("mlartifacts/toy/*/artifacts/spec.json"))
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert {path.name for path in folder.iterdir()} <= {"toy", "mlflow.db", "mlartifacts", ".mlflow.lock"}
+
+
+@pytest.mark.parametrize("damage", ["not a database", "cut"])
+def test_a_damaged_file_is_told_once_and_put_aside(make_run: Make, folder: Path, damage: str) -> None:
+    run, file = make_run(), folder / "mlflow.db"
+    file.write_bytes(b"not a database" * 99 if damage != "cut" else file.read_bytes()[:100_000])
+    before = file.read_bytes()
+    with pytest.raises(SlateBenchError, match=r"mlflow.db: damaged \(.*; .*leaderboard rebuild. puts that file aside"):
+        log_runs([run], folder)
+    aside = put_damaged_aside(folder)
+    assert aside is not None and aside.read_bytes() == before and not file.exists()
+    assert rebuild([run], folder) == 1 and len(shown(folder)) == 1
+    assert put_damaged_aside(folder) is None and file.exists()
+
+
+def test_a_full_disk_is_called_one(folder: Path) -> None:
+    from sqlalchemy import create_engine, text
+
+    told = pytest.raises(SlateBenchError, match=r"mlflow.db: the disk is full; .*free some space, then")
+    with told, named_errors(tracking_uri(folder)), create_engine(tracking_uri(folder)).connect() as connection:
+        connection.execute(text("PRAGMA max_page_count = 1"))
+        connection.execute(text("CREATE TABLE big AS SELECT zeroblob(9000000) AS x"))
+    with pytest.raises(SlateBenchError, match="the disk is full"), named_errors(tracking_uri(folder)):
+        raise OSError(28, "No space left on device")
+
+
+def test_a_path_that_sqlite_does_not_take_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path.joinpath(*["x" * 180] * 3)
+    folder.mkdir(parents=True)
+    with pytest.raises(SlateBenchError, match="shorter path"):
+        connect(folder)
