@@ -7,7 +7,9 @@ import gzip
 import hashlib
 import io
 import json
+import stat
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,15 +28,24 @@ def stored_path(folder: Path, path: str) -> Path | None:
     Raises:
         DataError: the folder may not be read.
     """
-    for candidate in (folder / path, folder / f"{path}.gz"):
-        try:
-            candidate.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise unreadable(candidate, error) from error
-        return candidate
-    return None
+    return next((candidate for candidate in (folder / path, folder / f"{path}.gz") if is_there(candidate)), None)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file of that name.
+
+    Raises:
+        DataError: the folder may not be read, or the name is that of something else (a folder, a pipe).
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'no file'}: put the file in its place")
+    return True
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
@@ -42,8 +53,13 @@ def unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"{path}: cannot be read ({error.strerror or error}): check its permissions")
 
 
-def read_content(path: Path, limit: int) -> bytes:
+def read_content(path: Path, limit: int, mend: str = "fetch it again") -> bytes:
     """The uncompressed content of a plain or `.gz` file, at most `limit` bytes long.
+
+    Args:
+        path: file.
+        limit: bytes.
+        mend: what to do where the content is damaged.
 
     Raises:
         DataError: unreadable, truncated, no gzip file, or longer than `limit` (a gzip bomb stops here).
@@ -52,11 +68,11 @@ def read_content(path: Path, limit: int) -> bytes:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             content = stream.read(limit + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: damaged gzip file ({error}): delete it and fetch it again") from error
+        raise DataError(f"{path}: damaged gzip file ({error}): {mend}") from error
     except OSError as error:
         raise unreadable(path, error) from error
     if len(content) > limit:
-        raise DataError(f"{path}: content is longer than {limit:,} bytes: not the expected file, fetch it again")
+        raise DataError(f"{path}: content is longer than {limit:,} bytes, so not the expected file: {mend}")
     return content
 
 
@@ -113,16 +129,29 @@ def read_csv(content: bytes, columns: list[str], file: str) -> pl.DataFrame:
     return frame.with_columns(pl.col("row").cast(pl.Int64))
 
 
+class _Repeated(Exception):
+    """A key that a JSON object has twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise _Repeated(repr(Counter(key for key, _ in pairs).most_common(1)[0][0][:80]))
+    return record
+
+
 def each_json_line(content: bytes, file: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Row number and object of every line that is not blank; for a bad line, a string that says what is wrong."""
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not line.strip():
             continue
         if len(line) > MAX_FIELD:
-            yield number, f"line has {len(line):,} bytes, more than {MAX_FIELD:,}: split or shorten it"
+            yield number, f"line has too many bytes ({len(line):,}, at most {MAX_FIELD:,}): split or shorten it"
             continue
         try:
-            record = json.loads(decode(line, file))
+            record = json.loads(decode(line, file), object_pairs_hook=_object)
+        except _Repeated as error:
+            yield number, f"key {error} is given twice: keep it once"
         except (ValueError, RecursionError) as error:
             yield number, f"not valid JSON ({str(error).splitlines()[0]}): mend the line"
         except DataError:

@@ -82,7 +82,7 @@ def test_without_parts_prompts_groups_and_item_sets_stay_together(tmp_path, spec
         for i in range(28)
     ]
     write(tmp_path / "curated", None, rows)
-    with pytest.raises(DataError, match="is empty"):  # everything hangs together: nothing honest can be split
+    with pytest.raises(DataError, match="make only 1 group"):  # everything hangs together: nothing honest can be split
         curated.load(spec, tmp_path, 0)
     catalog = [{"id": f"i{i}", "title": "t"} for i in range(200)]
     rows = [{"prompt": f"p{i // 2}", "items": [f"i{i}", f"i{i + 1}"], "group": f"e{i // 4}"} for i in range(120)]
@@ -100,7 +100,7 @@ def test_without_parts_prompts_groups_and_item_sets_stay_together(tmp_path, spec
     ("file", "row", "change", "words"),
     [
         ("catalog", 3, {"id": "i0"}, "id 'i0' is a duplicate of row 1"),
-        ("catalog", 3, {"title": None}, "field 'title': input should be a valid string"),
+        ("catalog", 3, {"title": None}, "field 'title' is missing: add it"),
         ("catalog", 3, {"titel": "x"}, "unknown field 'titel': rename it to 'title'"),
         ("catalog", 3, {"categories": ["Home"]}, "field 'categories.0'"),
         ("catalog", 3, {"text": "x" * 900_000}, None),
