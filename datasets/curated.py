@@ -119,14 +119,14 @@ def _read(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, list[Problem]]:
     try:
         _read_catalog(folder, catalog, problems)
         file, records = _records(folder, "slates")
-        forms = {_form(id_): id_ for id_ in catalog}
+        forms = None if problems else {_form(id_): id_ for id_ in catalog}  # of a whole catalogue
         for row, slate in _validated(records, SlateRow, file, problems):
             problems.extend(Problem(file, row, *problem) for problem in _slate_problems(slate, catalog, forms))
             slates[row] = slate
         problems.extend(_table_problems(slates, file))
         if not problems:
             items, rows = _item_frame(catalog), _slate_frame(slates)
-            problems.extend(_split_problems(rows, file))
+            problems.extend(_split_problems(rows, len({slate.group for slate in slates.values()} - {None}), file))
     except DataError as error:  # a file as a whole: the rest can't be checked
         name, _, problem = str(error).partition(": ")
         what, _, mend = problem.rpartition(": ")
@@ -207,14 +207,19 @@ def _slate_frame(slates: dict[int, SlateRow]) -> pl.DataFrame:
     return rows
 
 
-def _split_problems(rows: pl.DataFrame, file: str) -> Iterator[Problem]:
-    """Too few groups for three parts."""
+def _split_problems(rows: pl.DataFrame, named: int, file: str) -> Iterator[Problem]:
+    """Too few groups for three parts; `named` is how many the field `group` tells apart."""
     groups = rows["group"].n_unique()
     if rows["part"].null_count() and groups < len(PARTS):
-        what = f"{rows.height:,} slates make only {groups} group{'s' if groups > 1 else ''}, as rows with the same "
-        what += f"group, prompt or item set belong together ({rows['prompt'].n_unique():,} prompts, "
-        what += f"{rows['items'].list.sort().n_unique():,} item sets)"
-        mend = "train, valid and test need 3 groups: add slates that share none of these, or name each row's part"
+        made = f"{groups} group{'s' if groups > 1 else ''}"
+        kept = f"{named:,} named groups, " if named else ""
+        prompts = len({normalised(prompt) for prompt in rows["prompt"]})
+        kept += f"{prompts:,} prompts, {rows['items'].list.sort().n_unique():,} item sets"
+        what = (
+            f"{rows.height:,} slates make {made}, and train, valid and test need 3: rows with the same group, prompt "
+        )
+        what += f"or item set stay together (there are {kept})"
+        mend = "add slates that share none of these, or give every row its part"
         yield Problem(file, 0, what, mend)
 
 
@@ -285,13 +290,13 @@ def _in_words(error: Any) -> tuple[str, str, str]:
 
 
 def _slate_problems(
-    slate: SlateRow, catalog: dict[str, CatalogRow], forms: dict[str, str]
+    slate: SlateRow, catalog: dict[str, CatalogRow], forms: dict[str, str] | None
 ) -> Iterator[tuple[str, str, str]]:
-    """Problem, mend and kind of what the catalogue or another field of the slate contradicts."""
-    for name in ("items", "seed_items", "history"):
+    """Problem, mend and kind of what the catalogue (if it is whole) or another field of the slate contradicts."""
+    for name in ("items", "seed_items", "history") if forms is not None else ():
         ids: list[str] = getattr(slate, name)
         for unknown in [id_ for id_ in ids if id_ not in catalog][:1]:
-            what, like = f"{name}: item {unknown[:80]!r} is not in the catalogue", forms.get(_form(unknown))
+            what, like = f"{name}: item {unknown[:80]!r} is not in the catalogue", (forms or {}).get(_form(unknown))
             if like is not None:
                 mend = "write an id in the same way in both files"
                 yield f"{what} (the catalogue has {like[:80]!r})", mend, f"{name} unlike"

@@ -7,11 +7,12 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import stat
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import polars as pl
@@ -19,7 +20,13 @@ import polars as pl
 from .card import CardFile
 from .errors import DataError
 
+_LEFTOVERS = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 MAX_FIELD = 1_000_000  # characters of one CSV field or one JSON line; anything longer is damage, not data
+
+
+def named_path(name: str | Path) -> Path:
+    """The path that a user means; `~` is the home folder, and `~x` a name where no user is called x."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111  (pathlib raises for an unknown user)
 
 
 def stored_path(folder: Path, path: str) -> Path | None:
@@ -29,6 +36,15 @@ def stored_path(folder: Path, path: str) -> Path | None:
         DataError: the folder may not be read.
     """
     return next((candidate for candidate in (folder / path, folder / f"{path}.gz") if is_there(candidate)), None)
+
+
+def is_leftover(path: PurePath) -> bool:
+    """Whether a file below a data folder is what a system leaves beside the data: `._x`, `.DS_Store`, `__MACOSX/x`.
+
+    >>> is_leftover(PurePath("__MACOSX/._x.json")), is_leftover(PurePath("data/x.json"))
+    (True, False)
+    """
+    return any(part.startswith("._") or part in _LEFTOVERS for part in path.parts)
 
 
 def is_there(path: Path) -> bool:

@@ -19,6 +19,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from ..datasets.errors import SlateBenchError, UsageError
+from ..datasets.reading import named_path
 from ..datasets.table import read_table
 from .schema import RECORD_VERSION, Record, RunSpec, folder_name
 
@@ -68,7 +69,7 @@ def runs_folder(runs: Path | str | None = None) -> Path:
     Raises:
         UsageError: there is a file of that name.
     """
-    folder = Path(runs or os.environ.get("SLATEBENCH_RUNS") or "runs").expanduser()
+    folder = named_path(runs or os.environ.get("SLATEBENCH_RUNS") or "runs")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: name a folder for the records with --runs")
     return folder
