@@ -83,7 +83,7 @@ def test_without_parts_prompts_groups_and_item_sets_stay_together(tmp_path, spec
     ]
     write(tmp_path / "curated", None, rows)
     with pytest.raises(
-        DataError, match="28 slates make 1 group, .* 7 named groups, 14 prompts, 7 item sets"
+        DataError, match=r"28 slates make 1 group, .* 7 named groups, 14 prompts, 7 item sets"
     ):  # everything hangs together: nothing honest can be split
         curated.load(spec, tmp_path, 0)
     catalog = [{"id": f"i{i}", "title": "t"} for i in range(200)]
