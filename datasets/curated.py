@@ -85,8 +85,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}, row {self.row}" if self.row else self.file
-        first = ", ".join(map(str, self.more[:_FEW])) + (", ..." if self.more[_FEW:] else "")
-        likewise = f" (likewise in {len(self.more):,} more rows: {first})" if self.more else ""
+        rows = ", ".join(map(str, self.more[:_FEW])) + (", ..." if self.more[_FEW:] else "")
+        likewise = f" (likewise in {len(self.more):,} more: rows {rows})" if self.more else ""
         return f"{place}: {self.problem}: {self.mend}{likewise}"
 
 
@@ -124,6 +124,9 @@ def _read(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, list[Problem]]:
             problems.extend(Problem(file, row, *problem) for problem in _slate_problems(slate, catalog, forms))
             slates[row] = slate
         problems.extend(_table_problems(slates, file))
+        if not problems and len(slates) < len(PARTS):
+            what = f"holds {len(slates)} slates"
+            problems.append(Problem(file, 0, what, "at least 3 are needed for train, valid and test"))
         if not problems:
             items, rows = _item_frame(catalog), _slate_frame(slates)
             problems.extend(_split_problems(rows, len({slate.group for slate in slates.values()} - {None}), file))
@@ -213,7 +216,7 @@ def _split_problems(rows: pl.DataFrame, named: int, file: str) -> Iterator[Probl
     if rows["part"].null_count() and groups < len(PARTS):
         made = f"{groups} group{'s' if groups > 1 else ''}"
         kept = f"{named:,} named groups, " if named else ""
-        prompts = len({normalised(prompt) for prompt in rows["prompt"]})
+        prompts = len({normalised(prompt) for prompt in rows["prompt"]} - {""})
         kept += f"{prompts:,} prompts, {rows['items'].list.sort().n_unique():,} item sets"
         what = (
             f"{rows.height:,} slates make {made}, and train, valid and test need 3: rows with the same group, prompt "
@@ -336,9 +339,7 @@ def _table_problems(slates: dict[int, SlateRow], file: str) -> Iterator[Problem]
             if (other := _float_form(slate.group)) in group_part:
                 given = f"group {slate.group[:80]!r} is {other[:80]!r} in row {group_part[other][1]}"
                 yield Problem(file, row, given, "write a group in the same way in all rows", "group unlike")
-    if len(slates) < len(PARTS):
-        yield Problem(file, 0, f"holds {len(slates)} valid slates", "at least 3 are needed for train, valid and test")
-    elif None not in parts:
+    if slates and None not in parts:
         for part in PARTS:
             if part not in parts:
                 yield Problem(file, 0, f"part '{part}' has no rows", "give every part rows, or drop the field")

@@ -82,9 +82,8 @@ def test_without_parts_prompts_groups_and_item_sets_stay_together(tmp_path, spec
         for i in range(28)
     ]
     write(tmp_path / "curated", None, rows)
-    with pytest.raises(
-        DataError, match=r"28 slates make 1 group, .* 7 named groups, 14 prompts, 7 item sets"
-    ):  # everything hangs together: nothing honest can be split
+    # everything hangs together: nothing honest can be split
+    with pytest.raises(DataError, match=r"28 slates make 1 group, .* 7 named groups, 14 prompts, 7 item sets"):
         curated.load(spec, tmp_path, 0)
     catalog = [{"id": f"i{i}", "title": "t"} for i in range(200)]
     rows = [{"prompt": f"p{i // 2}", "items": [f"i{i}", f"i{i + 1}"], "group": f"e{i // 4}"} for i in range(120)]
