@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ def export_mlflow(
     from .export_mlflow import export_mlflow as export
 
     made = export(read_run(run))
-    place = str(made.folder or made.uri)
+    place = shlex.quote(str(made.folder or made.uri))
     if json_:
         print(json.dumps({"uri": made.uri, "folder": made.folder and str(made.folder), "run_id": made.run_id}))
         return

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from ..datasets.errors import SlateBenchError, UsageError
 from ..leaderboards.mlflow_view import connect, log_runs, run_of, without_password
@@ -95,5 +97,6 @@ def _log(run: Run, folder: Path, run_id: str) -> Exported:
         metadata={"dataset": spec.dataset, "fingerprint": spec.fingerprint, "system": run.record.label,
                   "hash": spec.hash},
     )  # fmt: skip
-    place = Path(os.path.normpath(logged.artifact_path.removeprefix("file://"))) if logged.artifact_path else None
-    return Exported(logged.model_uri, place if place is not None and place.is_dir() else None, run_id)
+    place = logged.artifact_path or ""
+    files = Path(os.path.normpath(url2pathname(urlsplit(place).path) if place.startswith("file:") else place))
+    return Exported(logged.model_uri, files if place and files.is_dir() else None, run_id)
