@@ -248,7 +248,7 @@ def _given(record: dict[str, Any]) -> dict[str, Any]:
 def _finite(value: Any) -> Any:
     """The value with None for NaN and infinities, which tables write where something is missing."""
     if isinstance(value, list):
-        return [_finite(one) for one in value]
+        return [one if type(one) is str else _finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

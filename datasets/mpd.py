@@ -81,7 +81,7 @@ def _slices(folder: Path, wanted: int) -> Iterator[tuple[str, range, bytes]]:
         raise DataError(f"{folder}: {sources[0]} and {sources[1]} both hold slices: keep one of them")
     if slices:
         for pids, name in _needed(list(map(str, slices)), wanted, folder):
-            yield name, pids, read_content(Path(name), MAX_SLICE)
+            yield name, pids, read_content(Path(name), MAX_SLICE, "make it again from the official file")
         return
     archive, members = next(iter(packed.items()))
     infos = {info.filename: info for info in members}

@@ -156,6 +156,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return record
 
 
+_JSON = json.JSONDecoder(object_pairs_hook=_object)
+
+
 def each_json_line(content: bytes, file: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Row number and object of every line that is not blank; for a bad line, a string that says what is wrong."""
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
@@ -165,7 +168,7 @@ def each_json_line(content: bytes, file: str) -> Iterator[tuple[int, dict[str, A
             yield number, f"line has too many bytes ({len(line):,}, at most {MAX_FIELD:,}): split or shorten it"
             continue
         try:
-            record = json.loads(decode(line, file), object_pairs_hook=_object)
+            record = _JSON.decode(decode(line, file))
         except _Repeated as error:
             yield number, f"key {error} is given twice: keep it once"
         except (ValueError, RecursionError) as error:

@@ -65,7 +65,7 @@ def loaded(exported: dict[str, Exported]) -> dict[str, Any]:
 
 
 def titles(run: Any) -> dict[str, str]:
-    catalog = pl.read_parquet(run.folder / "model" / "catalog.parquet")
+    catalog = pl.read_parquet(run.folder / "model" / "catalog.parquet", glob=False)
     return dict(zip(catalog["id"], catalog["title"], strict=True))
 
 
