@@ -170,9 +170,11 @@ def _folded(problems: list[Problem]) -> list[Problem]:
         by_kind[problem.file, problem.kind or problem.problem].append(problem)
     folded = []
     for alike in by_kind.values():
-        rows = list(dict.fromkeys(problem.row for problem in alike))
-        whole = len(rows) <= _FEW and len({problem.problem for problem in alike}) > 1
-        folded += alike if whole else [replace(alike[0], more=tuple(rows[1:]))]
+        if len(alike) <= _FEW and len({problem.problem for problem in alike}) > 1:
+            folded += alike
+        else:
+            rows = list(dict.fromkeys(problem.row for problem in alike))
+            folded.append(replace(alike[0], more=tuple(rows[1:])))
     return folded
 
 
@@ -214,14 +216,13 @@ def _split_problems(rows: pl.DataFrame, named: int, file: str) -> Iterator[Probl
     """Too few groups for three parts; `named` is how many the field `group` tells apart."""
     groups = rows["group"].n_unique()
     if rows["part"].null_count() and groups < len(PARTS):
-        made = f"{groups} group{'s' if groups > 1 else ''}"
-        kept = f"{named:,} named groups, " if named else ""
         prompts = len({normalised(prompt) for prompt in rows["prompt"]} - {""})
-        kept += f"{prompts:,} prompts, {rows['items'].list.sort().n_unique():,} item sets"
+        there = f"{named:,} named groups, " if named else ""
+        there += f"{prompts:,} prompts, {rows['items'].list.sort().n_unique():,} item sets"
         what = (
-            f"{rows.height:,} slates make {made}, and train, valid and test need 3: rows with the same group, prompt "
+            f"{rows.height:,} slates make {groups} group{'s' if groups > 1 else ''}, and train, valid and test need 3: "
         )
-        what += f"or item set stay together (there are {kept})"
+        what += f"rows with the same group, prompt or item set stay together (there are {there})"
         mend = "add slates that share none of these, or give every row its part"
         yield Problem(file, 0, what, mend)
 

@@ -260,6 +260,16 @@ def test_a_pid_twice_or_of_another_slice_is_refused(music):
         mpd.load(spec(), folder.parent, 0)
 
 
+def test_a_damaged_slice_that_the_user_has_packed_is_to_be_packed_again(music):
+    folder, spec = music
+    write_slices(folder)
+    path = folder / "data" / "mpd.slice.0-24.json"
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes())[:-12])
+    path.unlink()
+    with pytest.raises(DataError, match=r"0-24\.json\.gz: damaged gzip file .*: make it again from the official file"):
+        mpd.load(spec(), folder.parent, 0)
+
+
 def test_a_damaged_zip_or_a_bomb_in_it(music):
     folder, spec = music
     path = folder / "official.zip"
