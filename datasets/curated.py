@@ -219,10 +219,9 @@ def _split_problems(rows: pl.DataFrame, named: int, file: str) -> Iterator[Probl
         prompts = len({normalised(prompt) for prompt in rows["prompt"]} - {""})
         there = f"{named:,} named groups, " if named else ""
         there += f"{prompts:,} prompts, {rows['items'].list.sort().n_unique():,} item sets"
-        what = (
-            f"{rows.height:,} slates make {groups} group{'s' if groups > 1 else ''}, and train, valid and test need 3: "
-        )
-        what += f"rows with the same group, prompt or item set stay together (there are {there})"
+        made = "1 group" if groups == 1 else f"{groups} groups"
+        what = f"{rows.height:,} slates make {made}, and train, valid and test need 3: rows with the same group, prompt "
+        what += f"or item set stay together (there are {there})"
         mend = "add slates that share none of these, or give every row its part"
         yield Problem(file, 0, what, mend)
 
