@@ -220,8 +220,8 @@ def _split_problems(rows: pl.DataFrame, named: int, file: str) -> Iterator[Probl
         there = f"{named:,} named groups, " if named else ""
         there += f"{prompts:,} prompts, {rows['items'].list.sort().n_unique():,} item sets"
         made = "1 group" if groups == 1 else f"{groups} groups"
-        what = f"{rows.height:,} slates make {made}, and train, valid and test need 3: rows with the same group, prompt "
-        what += f"or item set stay together (there are {there})"
+        what = f"{rows.height:,} slates make {made}, and train, valid and test need 3: rows with the same group, "
+        what += f"prompt or item set stay together (there are {there})"
         mend = "add slates that share none of these, or give every row its part"
         yield Problem(file, 0, what, mend)
 
