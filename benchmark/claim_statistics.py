@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-import polars as pl
 
 from ..datasets.errors import SlateBenchError
 from ..leaderboards.records import Run
@@ -69,7 +68,7 @@ class Experiment:
     def groups(self) -> list[str]:
         """The group of each request."""
         first = next(iter(self.runs.values()))[0]
-        return pl.read_parquet(first.folder / "requests.parquet", columns=["group"])["group"].to_list()
+        return first.requests["group"].to_list()
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from shlex import quote
 from typing import Annotated
 
 import typer
@@ -21,12 +21,12 @@ def export_mlflow(
     from .export_mlflow import export_mlflow as export
 
     made = export(read_run(run))
-    place = str(made.folder or made.uri)
+    place = shlex.quote(str(made.folder or made.uri))
     if json_:
         say(to_json({"uri": made.uri, "folder": made.folder and str(made.folder), "run_id": made.run_id}))
         return
     say(made.uri)
-    say(f"mlflow models serve -m {quote(place)} --env-manager local --port 5001")
+    say(f"mlflow models serve -m {place} --env-manager local --port 5001")
     say("curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' "
           """-d '{"inputs": {"prompt": ["camping trip with kids"]}, "params": {"samples": 2}}'""")  # fmt: skip
 

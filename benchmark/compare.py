@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 
 from ..datasets.errors import UsageError
+from ..datasets.table import read_table
 from ..leaderboards.board import KEY_NAMES, bertscore_models, headline, main_metrics, per_request
-from ..leaderboards.records import Run, list_runs, read_run, runs_folder
+from ..leaderboards.records import AGAIN, Run, list_runs, read_run, runs_folder
 from ..metrics.base import Scores, read_scores
 from ..metrics.registry import metric_info
 from ..metrics.statistics import bootstrap_interval, holm, paired_permutation_test, win_tie_loss
@@ -79,7 +80,7 @@ def compare(
     runs_a, runs_b = _common_budget(runs_a, runs_b)
     _refuse_unlike(runs_a[0], runs_b[0])
     scores_a, scores_b = _scores(runs_a), _scores(runs_b)
-    groups = pl.read_parquet(runs_a[0].folder / "requests.parquet")["group"].to_list()
+    groups = runs_a[0].requests["group"].to_list()
     both_have = [name for name in scores_a[0].values if name in scores_b[0].values]
     if len(bertscore_models([*runs_a, *runs_b])) > 1:
         both_have = [name for name in both_have if not name.startswith("bertscore")]
@@ -190,8 +191,8 @@ def _examples(a: Run, b: Run, scores_a: list[Scores], scores_b: list[Scores], me
     for run in (a, b):
         path = run.folder / "model" / "catalog.parquet"
         if path.exists():
-            titles |= dict(pl.read_parquet(path, columns=["id", "title"]).iter_rows())
-    prompts = dict(pl.read_parquet(a.folder / "requests.parquet").select("request", "prompt").iter_rows())
+            titles |= dict(read_table(path, AGAIN, ["id", "title"]).iter_rows())
+    prompts = dict(a.requests.select("request", "prompt").iter_rows())
     slates = [
         {row[0]: row[1] for row in run.slates.filter(pl.col("sample") == 0).select("request", "items").iter_rows()}
         for run in (a, b)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..datasets.errors import SlateBenchError
-from ..datasets.finding import find_folder
+from ..datasets.finding import find_folders
 from ..datasets.registry import dataset_card, dataset_names
 from ..leaderboards.records import list_runs, runs_folder
 from .machine import machine
@@ -86,12 +86,13 @@ def _data() -> list[Finding]:
             found.append(Finding(name, "ok", "embedded, made from a seed"))
             continue
         try:
-            place = find_folder(card)
+            places = list(find_folders(card))
         except SlateBenchError as error:
             found.append(Finding(name, "problem", "can't be read", str(error)))
             continue
-        if place is not None:
-            found.append(Finding(name, "ok", f"found in {place}"))
+        if places:
+            unused = f"not used: {', '.join(map(str, places[1:]))}, which holds it too" if places[1:] else ""
+            found.append(Finding(name, "note" if unused else "ok", f"found in {places[0]}", unused))
         else:
             mend = card.instructions or f"slatebench datasets fetch {name}, or put it into a SLATEBENCH_DATA folder"
             found.append(Finding(name, "note", "not here", mend))

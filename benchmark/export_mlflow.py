@@ -96,5 +96,6 @@ def _log(run: Run, folder: Path, run_id: str) -> Exported:
         metadata={"dataset": spec.dataset, "fingerprint": spec.fingerprint, "system": run.record.label,
                   "hash": spec.hash},
     )  # fmt: skip
-    files = Path(url2pathname((logged.artifact_path or "").removeprefix("file://"))).resolve()
+    place = logged.artifact_path or ""
+    files = Path(url2pathname(place.removeprefix("file://")) if place.startswith("file:") else place).resolve()
     return Exported(logged.model_uri, files if (files / "MLmodel").is_file() else None, run_id)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from filelock import FileLock
 
 from ..datasets.errors import SlateBenchError, UsageError
@@ -152,7 +151,7 @@ class TimedModel:
 
 def prompt_rows(run: Run, n: int) -> list[int]:
     """Rows of the run's requests to time: all in a fixed random order, again from the start if there are too few."""
-    P = pl.scan_parquet(run.folder / "requests.parquet").select(pl.len()).collect().item()
+    P = run.requests.height
     return [int(row) for row in np.resize(np.random.default_rng(0).permutation(P), n)]
 
 

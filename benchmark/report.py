@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..datasets.errors import SlateBenchError, UsageError
+from ..datasets.reading import named_path
 from ..datasets.registry import load_dataset
 from ..datasets.schema import SlateDataset
 from ..leaderboards.board import Board
@@ -42,7 +43,7 @@ def report(
         UsageError: there is no finished run of that dataset, or `out` is a folder.
     """
     folder = runs_folder(runs)
-    path = Path(out).expanduser() if out else folder / f"report-{dataset}.html"
+    path = named_path(out) if out else folder / f"report-{dataset}.html"
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name a file with --out, e.g. {path / f'report-{dataset}.html'}")
     board = leaderboard(dataset, part=part, budget=budget, k=k, ablations=ablations, runs=runs)

@@ -22,8 +22,9 @@ from filelock import FileLock
 from ..datasets.ceilings import ceilings
 from ..datasets.errors import FaultySlates, SlateBenchError
 from ..datasets.schema import EMPTY, Catalog, PartName, Slates, references_closed, train_data
+from ..datasets.table import read_table, write_table
 from ..leaderboards.board import headline
-from ..leaderboards.records import Run, find_run, folder_in_the_making, run_folder, write_record, write_text
+from ..leaderboards.records import AGAIN, Run, find_run, folder_in_the_making, run_folder, write_record, write_text
 from ..leaderboards.schema import Estimate, Record, State
 from ..metrics.evaluate import evaluate, summarise
 from ..models.base import SlateModel
@@ -108,8 +109,8 @@ def scored(record: Record, data: Data, slates: Slates, folder: Path, report: Rep
     if bertscore is not None:
         bertscore.progress = lambda done, total: report("bertscore", done, total)
     scores = evaluate(slates, truth, cutoffs=spec.cutoffs, bertscore=bertscore, deterministic=not record.stochastic)
-    scores.per_request.write_parquet(folder / "scores.parquet")
-    data.dataset.part(spec.part).requests.write_parquet(folder / "requests.parquet")  # whole: what latency asks again
+    write_table(scores.per_request, folder / "scores.parquet")
+    write_table(data.dataset.part(spec.part).requests, folder / "requests.parquet")  # whole: what latency asks again
     metrics = {name: Estimate(**values) for name, values in summarise(scores, truth.groups).items()}
     return record.model_copy(update={"metrics": metrics, "bertscore": bertscore.record if bertscore else None})
 
@@ -222,9 +223,9 @@ def write_slates(folder: Path, slates: Slates, requests: pl.DataFrame, catalog: 
     ids = pl.Series([*catalog.ids, None], dtype=pl.String)  # index -1 -> null
     flat = ids.gather(np.where(slates.items == EMPTY, len(catalog), slates.items).reshape(-1))
     items = flat.reshape((P * S, K)).arr.to_list()
-    pl.DataFrame(keys | {"items": items}).write_parquet(folder / "slates.parquet")
+    write_table(pl.DataFrame(keys | {"items": items}), folder / "slates.parquet")
     diagnostics = {name: values.reshape(-1) for name, values in slates.diagnostics.items()}
-    pl.DataFrame(keys | diagnostics).write_parquet(folder / "diagnostics.parquet")
+    write_table(pl.DataFrame(keys | diagnostics), folder / "diagnostics.parquet")
 
 
 def read_slates(folder: Path, requests: pl.DataFrame, catalog: Catalog) -> Slates:
@@ -233,7 +234,7 @@ def read_slates(folder: Path, requests: pl.DataFrame, catalog: Catalog) -> Slate
     Raises:
         SlateBenchError: the slates are for other requests or hold ids that the catalogue does not know.
     """
-    frame = pl.read_parquet(folder / "slates.parquet")
+    frame = read_table(folder / "slates.parquet", AGAIN)
     S = frame["sample"].n_unique()
     if frame.height != requests.height * S or frame["request"][::S].to_list() != requests["request"].to_list():
         raise SlateBenchError(f"{folder}/slates.parquet: made for other requests; run the bench again")
@@ -243,7 +244,7 @@ def read_slates(folder: Path, requests: pl.DataFrame, catalog: Catalog) -> Slate
     if flat.filter(pl.col("id").is_not_null() & pl.col("index").is_null()).height:
         raise SlateBenchError(f"{folder}/slates.parquet: ids that the catalogue does not know; run the bench again")
     items = flat["index"].fill_null(EMPTY).to_numpy().astype(np.int64).reshape(requests.height, S, K)
-    extra = pl.read_parquet(folder / "diagnostics.parquet").drop("request", "sample")
+    extra = read_table(folder / "diagnostics.parquet", AGAIN).drop("request", "sample")
     return Slates(items, {name: extra[name].to_numpy().reshape(requests.height, S) for name in extra.columns})
 
 

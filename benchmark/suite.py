@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..datasets.errors import UsageError, unknown_name
+from ..datasets.reading import named_path
 from ..datasets.registry import dataset_names
 from ..leaderboards.schema import Budget
 from ..models.registry import model_class, model_names, parse_model
@@ -71,7 +72,7 @@ def read_suite(name: str) -> Suite:
     Raises:
         UsageError: no such suite, or a file that is no suite; says what is wrong with it.
     """
-    path = FOLDER / f"{name}.toml" if name in suite_names() else Path(name).expanduser()
+    path = FOLDER / f"{name}.toml" if name in suite_names() else named_path(name)
     if path.suffix != ".toml":
         raise unknown_name("suite (or path of a .toml file)", name, suite_names())
     try:

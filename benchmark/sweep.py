@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ..datasets.errors import SlateBenchError, UsageError
+from ..datasets.table import write_table
 from ..leaderboards.command import command_line
 from ..leaderboards.records import Run, runs_folder, write_text
 from ..leaderboards.schema import Budget
@@ -225,7 +226,7 @@ def _collect(spec: StudySpec, folder: Path) -> _Found:
                      "settings": settings_of(trial), "figures": result.get("figures", {})})  # fmt: skip
     frame = trial_frame(spec, rows)
     beside = folder / f".{TRIALS}"
-    frame.write_parquet(beside)
+    write_table(frame, beside)
     beside.replace(folder / TRIALS)
     return _Found(spec, folder, study, best, frame)
 

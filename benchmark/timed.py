@@ -17,6 +17,7 @@ import polars as pl
 
 from ..datasets.features import Features, load_features
 from ..datasets.schema import Catalog
+from ..datasets.table import read_table
 from ..models.base import SlateModel
 from ..models.registry import model_class, parse_model
 from .worker import serve
@@ -49,12 +50,13 @@ class _Timed:
                 sampling: dict[str, Any], first: int) -> dict[str, Any]:  # fmt: skip
         """Load the model as it was saved and make its first slate (that far goes the cold start)."""
         report("latency", message="loading")
-        saved, cls = Path(folder) / "model", model_class(parse_model(model)[0])
-        catalog = Catalog(pl.read_parquet(saved / "catalog.parquet"))
+        saved, again = Path(folder) / "model", "run the same bench again with --rerun"
+        cls = model_class(parse_model(model)[0])
+        catalog = Catalog(read_table(saved / "catalog.parquet", again))
         self.features = load_features(saved, catalog).live()  # every prompt is encoded anew
         self.model = cls.load(saved, self.features)
         self.model.sampling = cls.Sampling(**sampling)
-        self.requests, self.k, self.seed = pl.read_parquet(requests), k, seed
+        self.requests, self.k, self.seed = read_table(Path(requests), again), k, seed
         one = self.requests[first]
         self.model.generate(one, k, samples=1, seed=seed).check(one, len(catalog), k, 1)
         _one_thread()

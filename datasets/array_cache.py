@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import SlateBenchError
+from .reading import named_path
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -23,7 +24,7 @@ class DamagedFile(Exception):
 def cache_folder() -> Path:
     """The user's cache folder: `SLATEBENCH_CACHE`, else the platform's."""
     if folder := os.environ.get("SLATEBENCH_CACHE"):
-        return Path(folder).expanduser()
+        return named_path(folder)
     from platformdirs import user_cache_path
 
     return user_cache_path("slatebench")

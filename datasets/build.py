@@ -182,4 +182,5 @@ def _check_slates(rows: pl.DataFrame, where: str) -> None:
     refuse(~rows["part"].is_in(PARTS), f"has an unknown part; known: {', '.join(PARTS)}")
     for part in PARTS:
         if part not in rows["part"]:
-            raise DataError(f"{where}: the part '{part}' is empty: the data is too small or the split went wrong")
+            found = f"{rows.height:,} slates in {rows['group'].n_unique():,} groups"
+            raise DataError(f"{where}: the part '{part}' is empty ({found}): each of the three parts needs a group")

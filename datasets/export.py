@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from .build import PARTS, into_lists
 from .errors import DataError
 from .output import is_text
 from .schema import REQUEST_SCHEMA, Part, SlateDataset
+from .table import write_table
 
 COLUMNS = ["request", "prompt", "items", "group", "history", "seed_items"]
 
@@ -34,7 +36,7 @@ def export(dataset: SlateDataset, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, frame in frames.items():
-            replace_file(folder / f"{name}.parquet", frame.write_parquet)
+            replace_file(folder / f"{name}.parquet", partial(write_table, frame))
             written.append(folder / f"{name}.parquet")
     except OSError as error:
         raise DataError(f"{folder}: cannot be written to ({error.strerror or error}): choose another folder") from error

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 from .array_cache import cache_folder
 from .card import CardFile, DatasetCard
 from .errors import DataError
-from .reading import read_card_file, stored_path, unreadable
+from .reading import is_leftover, named_path, read_card_file, stored_path, unreadable
 
 CONNECT_SECONDS = 3.0  # until a host has answered; offline this is all that is lost
 STALL_SECONDS = 10.0  # until a download that has begun sends the next bytes
@@ -25,11 +26,11 @@ RETRIES = 1
 
 def data_folders() -> list[Path]:
     """The folders of `SLATEBENCH_DATA` (split at the path separator), in order."""
-    return [Path(folder).expanduser() for folder in os.environ.get("SLATEBENCH_DATA", "").split(os.pathsep) if folder]
+    return [named_path(folder) for folder in os.environ.get("SLATEBENCH_DATA", "").split(os.pathsep) if folder]
 
 
-def find_folder(card: DatasetCard) -> Path | None:
-    """The data folder that holds all of the card's files: first `SLATEBENCH_DATA`, then the cache; None if none does.
+def find_folders(card: DatasetCard) -> Iterator[Path]:
+    """The data folders that hold all of the card's files: those of `SLATEBENCH_DATA`, then the cache; the first counts.
 
     A card without files (the user brings the data) is found where a folder with its name is not empty.
 
@@ -42,8 +43,16 @@ def find_folder(card: DatasetCard) -> Path | None:
         else:
             found = _not_empty(folder / brought_folder(card))
         if found:
-            return folder
-    return None
+            yield folder
+
+
+def find_folder(card: DatasetCard) -> Path | None:
+    """The data folder whose files of the card are used; None if they are nowhere.
+
+    Raises:
+        DataError: a folder may not be read.
+    """
+    return next(find_folders(card), None)
 
 
 def brought_folder(card: DatasetCard) -> str:
@@ -53,7 +62,7 @@ def brought_folder(card: DatasetCard) -> str:
 
 def _not_empty(folder: Path) -> bool:
     try:
-        return any(folder.iterdir())
+        return any(not is_leftover(path.relative_to(folder)) for path in folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:

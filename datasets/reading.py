@@ -7,9 +7,12 @@ import gzip
 import hashlib
 import io
 import json
+import os
+import stat
 import zlib
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import polars as pl
@@ -17,7 +20,13 @@ import polars as pl
 from .card import CardFile
 from .errors import DataError
 
+_LEFTOVERS = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 MAX_FIELD = 1_000_000  # characters of one CSV field or one JSON line; anything longer is damage, not data
+
+
+def named_path(name: str | Path) -> Path:
+    """The path that a user means; `~` is the home folder, and `~x` a name where no user is called x."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111  (pathlib raises for an unknown user)
 
 
 def stored_path(folder: Path, path: str) -> Path | None:
@@ -26,15 +35,33 @@ def stored_path(folder: Path, path: str) -> Path | None:
     Raises:
         DataError: the folder may not be read.
     """
-    for candidate in (folder / path, folder / f"{path}.gz"):
-        try:
-            candidate.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise unreadable(candidate, error) from error
-        return candidate
-    return None
+    return next((candidate for candidate in (folder / path, folder / f"{path}.gz") if is_there(candidate)), None)
+
+
+def is_leftover(path: PurePath) -> bool:
+    """Whether a file below a data folder is what a system leaves beside the data: `._x`, `.DS_Store`, `__MACOSX/x`.
+
+    >>> is_leftover(PurePath("__MACOSX/._x.json")), is_leftover(PurePath("data/x.json"))
+    (True, False)
+    """
+    return any(part.startswith("._") or part in _LEFTOVERS for part in path.parts)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file of that name.
+
+    Raises:
+        DataError: the folder may not be read, or the name is that of something else (a folder, a pipe).
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'no file'}: put the file in its place")
+    return True
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
@@ -42,8 +69,13 @@ def unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"{path}: cannot be read ({error.strerror or error}): check its permissions")
 
 
-def read_content(path: Path, limit: int) -> bytes:
+def read_content(path: Path, limit: int, mend: str = "fetch it again") -> bytes:
     """The uncompressed content of a plain or `.gz` file, at most `limit` bytes long.
+
+    Args:
+        path: file.
+        limit: bytes.
+        mend: what to do where the content is damaged.
 
     Raises:
         DataError: unreadable, truncated, no gzip file, or longer than `limit` (a gzip bomb stops here).
@@ -52,11 +84,11 @@ def read_content(path: Path, limit: int) -> bytes:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             content = stream.read(limit + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: damaged gzip file ({error}): delete it and fetch it again") from error
+        raise DataError(f"{path}: damaged gzip file ({error}): {mend}") from error
     except OSError as error:
         raise unreadable(path, error) from error
     if len(content) > limit:
-        raise DataError(f"{path}: content is longer than {limit:,} bytes: not the expected file, fetch it again")
+        raise DataError(f"{path}: content is longer than {limit:,} bytes, so not the expected file: {mend}")
     return content
 
 
@@ -113,16 +145,32 @@ def read_csv(content: bytes, columns: list[str], file: str) -> pl.DataFrame:
     return frame.with_columns(pl.col("row").cast(pl.Int64))
 
 
+class _Repeated(Exception):
+    """A key that a JSON object has twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise _Repeated(repr(Counter(key for key, _ in pairs).most_common(1)[0][0][:80]))
+    return record
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_object)
+
+
 def each_json_line(content: bytes, file: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Row number and object of every line that is not blank; for a bad line, a string that says what is wrong."""
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not line.strip():
             continue
         if len(line) > MAX_FIELD:
-            yield number, f"line has {len(line):,} bytes, more than {MAX_FIELD:,}: split or shorten it"
+            yield number, f"line has too many bytes ({len(line):,}, at most {MAX_FIELD:,}): split or shorten it"
             continue
         try:
-            record = json.loads(decode(line, file))
+            record = _JSON.decode(decode(line, file))
+        except _Repeated as error:
+            yield number, f"key {error} is given twice: keep it once"
         except (ValueError, RecursionError) as error:
             yield number, f"not valid JSON ({str(error).splitlines()[0]}): mend the line"
         except DataError:

@@ -42,13 +42,15 @@ def dataset_card(name: str) -> DatasetCard:
 
     Raises:
         UsageError: unknown name; says the nearest.
-        DataError: a plug-in can't be loaded, or is no card of that name.
+        DataError: a plug-in can't be loaded, or is no card of that name, or two bring one.
     """
     if name in builtin_cards():
         return builtin_cards()[name]
-    for point in entry_points(group=ENTRY_POINTS):
-        if point.name == name:
-            return _plugin_card(point)
+    points = list(entry_points(group=ENTRY_POINTS, name=name))
+    if len(points) > 1:
+        raise DataError(f"{points[0].value} and {points[1].value} both bring a dataset '{name}': uninstall one")
+    if points:
+        return _plugin_card(points[0])
     raise unknown_name("dataset", name, dataset_names())
 
 

@@ -48,6 +48,7 @@ def grouped_split(groups: pl.Series, seed: int, share: float = 0.1) -> pl.Series
     """Parts of rows such that no group is in two parts.
 
     Groups are taken in `hash_order`: for valid up to about `share` of the rows, then for test; the rest is train.
+    No part is empty if there are three groups.
 
     Returns:
         Column `part` [P]: train, valid or test.
@@ -60,8 +61,8 @@ def grouped_split(groups: pl.Series, seed: int, share: float = 0.1) -> pl.Series
     count = sizes["count"].to_numpy().astype(np.int64)
     middle = np.cumsum(count) - count / 2  # a group goes where its middle lies, so that parts miss their share least
     wanted = max(1, round(share * len(groups)))
-    valid_end = max(1, int((middle <= wanted).sum()))  # groups
-    test_end = max(valid_end + 1, int((middle - count[:valid_end].sum() <= wanted).sum()))
+    valid_end = max(1, min(int((middle <= wanted).sum()), len(count) - 2))  # groups; two are left for test and train
+    test_end = max(valid_end + 1, min(int((middle - count[:valid_end].sum() <= wanted).sum()), len(count) - 1))
     place = np.arange(len(count))
     part = np.where(place < valid_end, "valid", np.where(place < test_end, "test", "train"))
     table = pl.DataFrame({"group": sizes["group"], "part": part})

@@ -209,8 +209,7 @@ def build_board(
     by_system: dict[str, list[Run]] = defaultdict(list)
     for run in on_board:
         by_system[run.spec.system].append(run)
-    group_of = pl.read_parquet(on_board[0].folder / "requests.parquet")
-    groups = group_of["group"].to_list()
+    groups = on_board[0].requests["group"].to_list()
     rows = []
     for members in by_system.values():
         members.sort(key=lambda run: run.spec.seed)

@@ -275,7 +275,7 @@ def _summary(done: Sequence[Run]) -> tuple[dict[str, Summary], str | None]:
     if len(done) < 2:
         return {name: Summary(**value.model_dump()) for run in done for name, value in run.record.metrics.items()}, None
     try:
-        groups = pl.read_parquet(done[0].folder / "requests.parquet")["group"].to_list()
+        groups = done[0].requests["group"].to_list()
         return summarise([read_scores(run.scores, per_run(run)) for run in done], groups), None
     except (SlateBenchError, OSError, pl.exceptions.PolarsError) as error:
         return {}, str(error)

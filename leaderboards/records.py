@@ -20,8 +20,11 @@ from pydantic import ValidationError
 
 from ..datasets.errors import SlateBenchError, UsageError
 from ..datasets.output import is_text
+from ..datasets.reading import named_path
+from ..datasets.table import read_table
 from .schema import RECORD_VERSION, Record, RunSpec, folder_name
 
+AGAIN = "run the same bench again with --rerun"  # the mend for a damaged file of a run
 BESIDE = ".tmp-"  # folders in the making: `.tmp-<hash>-<host>-<pid>`
 HOST = "".join(c for c in socket.gethostname() if c.isalnum()) or "host"
 
@@ -45,19 +48,20 @@ class Run:
         Raises:
             SlateBenchError: the run has no scores (it failed) or its file is damaged.
         """
-        return _read_parquet(self.folder / "scores.parquet")
+        return self._table("scores")
 
     @cached_property
     def slates(self) -> pl.DataFrame:
         """Slates in original ids: request, sample, items (null = empty slot)."""
-        return _read_parquet(self.folder / "slates.parquet")
+        return self._table("slates")
 
+    @cached_property
+    def requests(self) -> pl.DataFrame:
+        """The requests of the part, in the order of the scores."""
+        return self._table("requests")
 
-def _read_parquet(path: Path) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise SlateBenchError(f"{path}: can't be read ({error}); run the same bench again with --rerun") from error
+    def _table(self, name: str) -> pl.DataFrame:
+        return read_table(self.folder / f"{name}.parquet", AGAIN)
 
 
 def runs_folder(runs: Path | str | None = None) -> Path:
@@ -66,7 +70,7 @@ def runs_folder(runs: Path | str | None = None) -> Path:
     Raises:
         UsageError: there is a file of that name, or the name can't be written into records.
     """
-    folder = Path(runs or os.environ.get("SLATEBENCH_RUNS") or "runs").expanduser()
+    folder = named_path(runs or os.environ.get("SLATEBENCH_RUNS") or "runs")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: name a folder for the records with --runs")
     if not is_text(str(folder.absolute())):
@@ -112,10 +116,10 @@ def find_run(runs: Path, spec: RunSpec) -> Run | None:
 
 def list_runs(runs: Path, dataset: str | None = None) -> tuple[list[Run], list[str]]:
     """All readable records (of one dataset), in a fixed order, and a line for each that is not readable."""
-    pattern = f"{dataset or '*'}/*/*/record.json"
     found, problems = [], []
-    for path in sorted(runs.glob(pattern)):
-        if path.parent.name.startswith(".") or path.parent.parent.name.startswith("."):
+    for path in sorted(runs.glob("*/*/*/record.json")):
+        of, model, hash_ = path.parts[-4:-1]
+        if (dataset and of != dataset) or model.startswith(".") or hash_.startswith("."):
             continue
         try:
             found.append(read_run(path.parent))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,8 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..datasets.errors import SlateBenchError, UsageError
+from ..datasets.errors import DataError, SlateBenchError, UsageError
+from ..datasets.table import read_table
 from .command import unusual_data
 from .records import write_text
 from .schema import Budget, RunSpec, Versions, folder_name
@@ -119,11 +121,11 @@ def read_sweeps(runs: Path | str, dataset: str | None = None) -> pl.DataFrame:
         no such field or figure. A field whose values are numbers in one sweep and text in another is text.
     """
     frames = []
-    for path in sorted(sweeps_folder(Path(runs)).glob(f"{dataset or '*'}/*/*/{TRIALS}")):
-        try:
-            frames.append(pl.read_parquet(path))
-        except (OSError, pl.exceptions.PolarsError):
+    for path in sorted(sweeps_folder(Path(runs)).glob(f"*/*/*/{TRIALS}")):
+        if dataset and path.parts[-4] != dataset:
             continue
+        with suppress(DataError):
+            frames.append(read_table(path, "sweep again"))
     return pl.concat([pl.DataFrame(schema=SCHEMA), *frames], how="diagonal_relaxed")
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ..datasets.errors import SlateBenchError
+from ..datasets.errors import DataError, SlateBenchError
+from ..datasets.table import read_table
 from .mlflow_store import connect, named_errors, view_lock
 from .mlflow_view import BATCH, NOTE_TAG, PARAMETER_LIMIT, PARENT_TAG, VIEW_TAG, delete_runs, open_experiment
 from .sweeps import RESULT, SPEC, TRIALS, StudySpec, figures_of, list_studies
@@ -81,15 +82,17 @@ class _Damaged(SlateBenchError):
 
 def _read(spec: StudySpec, folder: Path) -> tuple[dict[str, Any], pl.DataFrame]:
     """Result and trials of a sweep."""
+    mend = f"delete the folder, then slatebench sweep {spec.model} --dataset {spec.dataset}"
     try:
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         if not {"settings", "figures", "command", "created"} <= result.keys():
             raise ValueError(f"{RESULT} has no settings, figures, command or created")
-        return result, pl.read_parquet(folder / TRIALS)
-    except (OSError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
+        return result, read_table(folder / TRIALS, mend)
+    except DataError as error:
+        raise _Damaged(str(error)) from error
+    except (OSError, ValueError, AttributeError) as error:
         line = str(error).strip().splitlines()[0][:200]
-        again = f"slatebench sweep {spec.model} --dataset {spec.dataset}"
-        raise _Damaged(f"{folder}: damaged ({line}); delete the folder, then {again}") from error
+        raise _Damaged(f"{folder}: damaged ({line}); {mend}") from error
 
 
 def _forget(client: MlflowClient, experiment: str, runs: Path, study: str | None = None) -> None:

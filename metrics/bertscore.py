@@ -20,6 +20,7 @@ import numpy as np
 
 from ..datasets.array_cache import DamagedFile, cache_folder, read_array, write_arrays
 from ..datasets.errors import SlateBenchError, UsageError
+from ..datasets.reading import named_path
 from ..datasets.schema import EMPTY, Slates
 from .base import Truth
 
@@ -279,14 +280,14 @@ def _versions() -> str:
 
 def _name_and_layer(model: str) -> tuple[str, int | None]:
     """`NAME@LAYER` taken apart; a local folder becomes its path, whatever it is called."""
-    if (folder := Path(model).expanduser()).is_dir():
+    if (folder := named_path(model)).is_dir():
         return str(folder), None
     name, at, layer = model.rpartition("@")
     if not at:
         return model, None
     if not name or not layer.isdecimal() or int(layer) < 1:
         raise UsageError(f"BERTScore model '{model}': write NAME@LAYER with a layer from 1 on, e.g. {DEFAULT_MODEL}@6")
-    folder = Path(name).expanduser()
+    folder = named_path(name)
     return str(folder) if folder.is_dir() else name, int(layer)
 
 

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..datasets.errors import SlateBenchError, UsageError, unknown_name
 from ..datasets.features import Features, load_features, save_features
 from ..datasets.schema import Catalog, Slates, TrainData
+from ..datasets.table import read_table, write_table
 
 Evaluate = Callable[[Slates], float]
 Condition = Literal["prompt", "history"]
@@ -155,7 +156,7 @@ class SlateModel(ABC):
         from safetensors.numpy import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        self.catalog.items.write_parquet(folder / "catalog.parquet")
+        write_table(self.catalog.items, folder / "catalog.parquet")
         save_features(self.features, folder)
         save_file({k: np.ascontiguousarray(v) for k, v in self.arrays().items()}, folder / "state.safetensors")
         head = {
@@ -186,7 +187,7 @@ class SlateModel(ABC):
                 f"not {cls.name} version {cls.version}: fit again"
             )
         model = cls(cls.Config(**head["config"]), cls.Sampling(**head["sampling"]))
-        model.catalog = Catalog(pl.read_parquet(folder / "catalog.parquet"))
+        model.catalog = Catalog(read_table(folder / "catalog.parquet", "fit again"))
         model.features = features if features is not None else load_features(folder, model.catalog)
         model.restore(load_file(folder / "state.safetensors"))
         return model

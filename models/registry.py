@@ -68,20 +68,22 @@ def model_class(name: str) -> type[SlateModel]:
 
     Raises:
         UsageError: unknown name; says the nearest.
-        SlateBenchError: a plug-in that can't be imported or is no model.
+        SlateBenchError: a plug-in that can't be imported or is no model, or two of one name.
     """
     if name in BUILTIN:
         module, attribute, _ = BUILTIN[name]
         return getattr(import_module(f".{module}", __package__), attribute)
-    for point in entry_points(group=ENTRY_POINTS):
-        if point.name == name:
-            try:
-                found = point.load()
-            except (ImportError, AttributeError) as error:
-                raise SlateBenchError(f"plug-in model '{name}' ({point.value}) can't be imported: {error}") from error
-            if not (isinstance(found, type) and issubclass(found, SlateModel)):
-                raise SlateBenchError(f"plug-in model '{name}' ({point.value}) is no subclass of SlateModel")
-            return found
+    points = list(entry_points(group=ENTRY_POINTS, name=name))
+    if len(points) > 1:
+        raise SlateBenchError(f"{points[0].value} and {points[1].value} both bring a model '{name}': uninstall one")
+    for point in points:
+        try:
+            found = point.load()
+        except (ImportError, AttributeError) as error:
+            raise SlateBenchError(f"plug-in model '{name}' ({point.value}) can't be imported: {error}") from error
+        if not (isinstance(found, type) and issubclass(found, SlateModel)):
+            raise SlateBenchError(f"plug-in model '{name}' ({point.value}) is no subclass of SlateModel")
+        return found
     raise unknown_name("model", name, model_names())
 
 

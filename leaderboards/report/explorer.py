@@ -31,7 +31,7 @@ def explorer(board: Board, dataset: SlateDataset | None, limit: int = LIMIT) -> 
         with slates [P][samples][slots] as places in `titles`; `notes` on what is left out.
     """
     systems = [system for system in board.systems if system.kind != "ceiling"]
-    requests = pl.read_parquet(systems[0].runs[0].folder / "requests.parquet")
+    requests = systems[0].runs[0].requests
     samples = max(int(run.slates["sample"].max() or 0) + 1 for run in (s.runs[0] for s in systems))  # type: ignore[arg-type]
     keep = np.arange(requests.height)
     counts = [min(samples, step) for step in STEPS if step <= samples] or [samples]

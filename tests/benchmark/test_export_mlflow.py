@@ -31,7 +31,7 @@ def fitted(plugins: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]
     small = {"max_steps": 4, "width": 16, "layers": 1, "latent_dim": 8}
     cells = [Cell(model="bm25", **common), Cell(model="ceiling:reference", **common),
              Cell(model="dmsg", overrides=small, **common)]  # fmt: skip
-    return bench_cells(cells, latency=False, mlflow=False, runs=tmp_path_factory.mktemp("runs")).runs
+    return bench_cells(cells, latency=False, mlflow=False, runs=tmp_path_factory.mktemp("runs") / "my [1] runs").runs
 
 
 @dataclass
@@ -65,7 +65,7 @@ def loaded(exported: dict[str, Exported]) -> dict[str, Any]:
 
 
 def titles(run: Any) -> dict[str, str]:
-    catalog = pl.read_parquet(run.folder / "model" / "catalog.parquet")
+    catalog = pl.read_parquet(run.folder / "model" / "catalog.parquet", glob=False)
     return dict(zip(catalog["id"], catalog["title"], strict=True))
 
 

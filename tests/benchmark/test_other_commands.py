@@ -137,6 +137,13 @@ def test_doctor_names_what_is_missing_and_the_mend(slatebench: Command, runs: Pa
     assert {"python", "processor", "threads", "gpu", "torch", "bundle", "mlflow", "records", "disk"} <= set(by_topic)
     assert by_topic["lost"]["level"] == "note" and "fetch lost" in by_topic["lost"]["mend"]
     assert by_topic["mlflow"]["level"] == "ok" and by_topic["records"]["level"] == "ok"
+    for name in ("one", "two"):
+        (tmp_path / name / "curated").mkdir(parents=True)
+        (tmp_path / name / "curated" / "slates.jsonl").touch()
+    both = os.pathsep.join(str(tmp_path / name) for name in ("one", "two"))
+    found = json.loads(slatebench("doctor", "--runs", str(runs), "--json", SLATEBENCH_DATA=both).out)
+    curated = next(finding for finding in found if finding["topic"] == "curated")
+    assert curated["state"] == f"found in {tmp_path / 'one'}" and f"not used: {tmp_path / 'two'}" in curated["mend"]
     (runs / "tiny" / "bm25" / "broken").mkdir()
     (runs / "tiny" / "bm25" / "broken" / "record.json").write_text("{")
     sick = slatebench("doctor", "--runs", str(runs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -141,11 +142,12 @@ def test_a_write_that_fails_leaves_the_old_file(leaky, tmp_path, monkeypatch):
     export(leaky, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
-    def full(self, path):
-        path.write_bytes(b"half")
+    def full(self, content):
+        with self.open("wb") as file:
+            file.write(content[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(DataError, match="No space left on device"):
         export(leaky, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -184,6 +184,92 @@ def test_missing_and_damaged_slices(music):
         mpd.load(spec(), folder.parent, 0)
 
 
+def test_what_other_systems_leave_beside_the_slices_is_ignored(music):
+    folder, spec = music
+    write_slices(folder)
+    plain = mpd.load(spec(), folder.parent, 0).fingerprint
+    leftovers = ["data/._mpd.slice.0-24.json", "__MACOSX/data/._mpd.slice.25-49.json", "__MACOSX/mpd.slice.50-74.json"]
+    leftovers += [".DS_Store", "data/Thumbs.db", "desktop.ini", "._official.zip", "data/Copy of mpd.slice.0-24.json"]
+    for name in leftovers:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"\0\5\26\7")
+    assert mpd.load(spec(), folder.parent, 0).fingerprint == plain
+    for path in (folder / "data").iterdir():
+        path.unlink()
+    with zipfile.ZipFile(folder / "official.zip", "w") as pack:
+        for start in range(0, 100, 25):
+            pack.writestr(f"data/mpd.slice.{start}-{start + 24}.json", slice_json(start, start + 24))
+            pack.writestr(f"__MACOSX/data/._mpd.slice.{start}-{start + 24}.json", b"\0\5\26\7")
+    with zipfile.ZipFile(folder / "challenge.zip", "w") as pack:  # no slices: not ours
+        pack.writestr("challenge_set.json", b"{}")
+    assert mpd.load(spec(), folder.parent, 0).fingerprint == plain
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("copy/mpd.slice.25-49.json", ["copy/mpd.slice.25-49.json", "data/mpd.slice.25-49.json"]),
+        ("data/mpd.slice.25-49.json.gz", ["data/mpd.slice.25-49.json", "data/mpd.slice.25-49.json.gz"]),
+        ("data/mpd.slice.20-49.json", ["data/mpd.slice.0-24.json", "data/mpd.slice.20-49.json"]),
+        ("data/mpd.slice.75-199.json", ["data/mpd.slice.75-99.json", "data/mpd.slice.75-199.json"]),
+        ("official.zip", ["data/mpd.slice.0-24.json", "official.zip"]),
+    ],
+)
+def test_two_sources_of_one_playlist_are_refused_with_both_names(music, name, words):
+    folder, spec = music
+    write_slices(folder)
+    (folder / "data" / "mpd.slice.90-99.json").write_bytes(b"")  # beyond the playlists that are read: nobody minds
+    (folder / "copy").mkdir()
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(folder / name, "w") as pack:
+            pack.writestr("mpd.slice.0-99.json", slice_json(0, 99))
+    else:
+        start, end = map(int, name.split(".")[2].split("-"))
+        content = slice_json(start, end)
+        (folder / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    with pytest.raises(DataError, match="keep one of them") as error:
+        mpd.load(spec(), folder.parent, 0)
+    assert all(str(folder / word) in str(error.value) for word in words) and "missing" not in str(error.value)
+
+
+def test_a_slice_twice_in_a_zip_and_two_zips_are_refused(music):
+    folder, spec = music
+    with zipfile.ZipFile(folder / "a.zip", "w") as pack:
+        for place in ("data", "copy"):
+            pack.writestr(f"{place}/mpd.slice.0-99.json", slice_json(0, 99))
+    with pytest.raises(
+        DataError, match=r"copy/mpd\.slice.*data/mpd\.slice.* hold the same playlists: keep one of them"
+    ):
+        mpd.load(spec(), folder.parent, 0)
+    with zipfile.ZipFile(folder / "b.zip", "w") as pack:
+        pack.writestr("mpd.slice.0-99.json", slice_json(0, 99))
+    with pytest.raises(DataError, match=r"a\.zip and .*b\.zip both hold slices: keep one of them"):
+        mpd.load(spec(), folder.parent, 0)
+
+
+def test_a_pid_twice_or_of_another_slice_is_refused(music):
+    folder, spec = music
+    write_slices(folder)
+    path = folder / "data" / "mpd.slice.25-49.json"
+    rows = json.loads(slice_json(25, 49))["playlists"]
+    path.write_text(json.dumps({"playlists": [*rows, rows[3] | {"name": "another"}]}))
+    with pytest.raises(DataError, match=r"25-49\.json, playlists 4 and 26: both have the pid 28"):
+        mpd.load(spec(), folder.parent, 0)
+    path.write_text(json.dumps({"playlists": [*rows, rows[3] | {"pid": 7}]}))
+    with pytest.raises(DataError, match=r"25-49\.json, playlist 26: pid 7 is none of the slice's"):
+        mpd.load(spec(), folder.parent, 0)
+
+
+def test_a_damaged_slice_that_the_user_has_packed_is_to_be_packed_again(music):
+    folder, spec = music
+    write_slices(folder)
+    path = folder / "data" / "mpd.slice.0-24.json"
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes())[:-12])
+    path.unlink()
+    with pytest.raises(DataError, match=r"0-24\.json\.gz: damaged gzip file .*: make it again from the official file"):
+        mpd.load(spec(), folder.parent, 0)
+
+
 def test_a_damaged_zip_or_a_bomb_in_it(music):
     folder, spec = music
     path = folder / "official.zip"

@@ -141,6 +141,14 @@ def test_a_name_that_is_taken_is_an_error(plugin):
         dataset_names()
 
 
+def test_two_plug_ins_of_one_name_are_both_named(plugin):
+    for module in ("one", "other"):
+        plugin("mine", module, "CARD = None")
+    with pytest.raises(DataError, match=r"both bring a dataset 'mine': uninstall one") as error:
+        dataset_card("mine")
+    assert "one:CARD" in str(error.value) and "other:CARD" in str(error.value)
+
+
 @pytest.mark.parametrize("code", ["CARD = 3", "raise RuntimeError('boom')", "OTHER = 1", "def CARD(): return 'x'"])
 def test_a_broken_plugin_is_one_clear_line(plugin, code):
     plugin("broken", "broken_plugin", code)

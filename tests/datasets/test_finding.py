@@ -52,6 +52,10 @@ def test_data_that_the_user_brings_is_found_by_its_folder(card, no_data, tmp_pat
     (tmp_path / "theirs").mkdir()
     with pytest.raises(DataError, match=r"bring it\. Put it in <folder>/theirs/ and set SLATEBENCH_DATA=<folder>"):
         find_files(spec)  # an empty folder is nothing
+    for leftover in (".DS_Store", "Thumbs.db", "._x", "__MACOSX/x"):
+        put(tmp_path, f"theirs/{leftover}")
+    with pytest.raises(DataError, match=r"bring it\. Put it in <folder>/theirs/"):
+        find_files(spec)  # nor is what a system leaves in it
     put(tmp_path, "theirs/x")
     assert find_files(spec) == tmp_path
 

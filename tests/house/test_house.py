@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -124,3 +125,37 @@ def test_constraints_pin_every_package() -> None:
     for line in [*project["dependencies"], *extras]:
         wanted = Requirement(line)
         assert wanted.specifier.contains(pinned[wanted.name.lower().replace("_", "-")]), line
+
+
+POLARS = re.compile(r"pl\.(read|scan)_(parquet|csv|ndjson|ipc|avro|delta)|.*\.(write_parquet|sink_\w+)")
+
+
+def taken_as_patterns(source: str) -> list[str]:
+    """Calls that may take a user's name for a pattern: polars' readers and writers, globs that hold a variable."""
+    found = []
+    for call in ast.walk(ast.parse(source)):
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
+            continue
+        name = ast.unparse(call.func)
+        ours = True
+        if call.func.attr in ("glob", "rglob"):  # only constants may stand in a pattern
+            parts = call.args[0].values if isinstance(call.args[0], ast.JoinedStr) else call.args[:1]
+            held = [part.value if isinstance(part, ast.FormattedValue) else part for part in parts]
+            ours = all(isinstance(part, ast.Constant) or ast.unparse(part).isupper() for part in held)
+        if POLARS.fullmatch(name) or not ours:
+            found.append(f"line {call.lineno}: {name}")
+    return found
+
+
+def test_paths_are_names_and_never_patterns() -> None:
+    files = [path for room in ROOMS for path in (ROOT / room).rglob("*.py") if path != ROOT / "datasets" / "table.py"]
+    found = {str(path.relative_to(ROOT)): calls for path in files if (calls := taken_as_patterns(path.read_text()))}
+    assert not found, f"datasets/table.py reads and writes by name: {found}"
+
+
+def test_the_pattern_test_can_see_a_pattern() -> None:
+    for source in ("pl.read_parquet(path)", "pl.scan_csv(path, glob=False)", "frame.write_parquet(folder / 'a')",
+                   "frame.sink_parquet(path)", "runs.glob(f'{dataset}/*')", "folder.rglob(pattern)"):  # fmt: skip
+        assert taken_as_patterns(source), source
+    for source in ("pl.read_json(io.BytesIO(content))", "frame.write_csv()", "runs.glob(f'*/{RESULT}')"):
+        assert not taken_as_patterns(source), source

@@ -138,3 +138,20 @@ def test_a_home_folder_is_understood_wherever_it_is_named(tmp_path: Path, monkey
     assert runs_folder("~/mine") == tmp_path / "mine"
     monkeypatch.setenv("SLATEBENCH_RUNS", "~/runs")
     assert runs_folder() == tmp_path / "runs"
+
+
+def test_a_dataset_is_a_name_and_no_pattern(make_run: Make, tmp_path: Path) -> None:
+    for dataset in ("toy", "to[y]", "t*"):
+        make_run(dataset=dataset)
+    for dataset in ("toy", "to[y]", "t*"):
+        assert [run.spec.dataset for run in list_runs(tmp_path / "runs", dataset)[0]] == [dataset]
+    assert list_runs(tmp_path / "runs", "/elsewhere") == ([], []) and len(list_runs(tmp_path / "runs")[0]) == 3
+
+
+def test_a_missing_or_damaged_table_of_a_run_says_what_to_do(make_run: Make) -> None:
+    run = make_run()
+    (run.folder / "scores.parquet").write_bytes(b"")
+    (run.folder / "requests.parquet").unlink()
+    for name in ("scores", "requests"):
+        with pytest.raises(SlateBenchError, match=rf"{name}\.parquet: .*: run the same bench again with --rerun"):
+            getattr(run, name)

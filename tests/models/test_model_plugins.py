@@ -70,6 +70,14 @@ def test_a_plug_in_may_not_take_a_name_that_is_taken(tmp_path, on_path):
         model_names()
 
 
+def test_two_plug_ins_of_one_name_are_both_named(tmp_path, on_path):
+    for module in ("one_plugin", "other_plugin"):
+        on_path(install(tmp_path / module, module, NEWEST, [f"newest = {module}:Newest"]))
+    with pytest.raises(SlateBenchError, match=r"both bring a model 'newest': uninstall one") as error:
+        model_class("newest")
+    assert "one_plugin:Newest" in str(error.value) and "other_plugin:Newest" in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("entry", "line"),
     [("lost = lost_plugin:Gone", "can't be imported"), ("lost = lost_plugin:np", "no subclass of SlateModel")],
