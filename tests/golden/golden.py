@@ -32,7 +32,7 @@ def lines(items: np.ndarray) -> list[str]:
 def differences(frozen: Entry, found: Entry, *, slots: float, close: Mapping[str, float]) -> list[str]:
     """What of an entry is another: slates of which fewer than a share `slots` of the slots agree, numbers not `close`.
 
-    A line of numbers is held to its `close` (by name, "" = any other) times its largest number.
+    A line of numbers is held to its `close` (by name) times its largest number, any other to the `close` of "" as it is.
     """
     wrong = []
     old, new = ([slate.split() for slate in entry.get("slates", [])] for entry in (frozen, found))
@@ -48,7 +48,7 @@ def differences(frozen: Entry, found: Entry, *, slots: float, close: Mapping[str
         if len(a) != len(b):
             wrong.append(f"{name}: {len(b)} numbers, were {len(a)}")
             continue
-        near = close.get(name, close[""]) * np.abs(a[np.isfinite(a)]).max(initial=0)
+        near = close[name] * np.abs(a[np.isfinite(a)]).max(initial=0) if name in close else close[""]
         other = ~np.isclose(a, b, rtol=0, atol=near, equal_nan=True)
         if other.any():
             wrong.append(f"{name}: {b[other][0]:.7g}, was {a[other][0]:.7g}")

@@ -1,7 +1,7 @@
 """Golden slates of every built-in address: a short fit and its slates, beside the model's `version`.
 
 With other kernels (OpenBLAS Nehalem to Haswell, torch without vectors to AVX2, oneDNN SSE4.1 to AVX2) and two threads
-all slates were equal; losses differed by 3e-6 of the largest, shaken ones by 1e-7, norms by 3e-5. CLOSE leaves
+all slates but one were equal; losses differed by 3e-6 of the largest, shaken ones by 1e-7, norms by 3e-5. CLOSE leaves
 more than ten times as much.
 """
 
@@ -23,9 +23,9 @@ SEED = 4  # of the fits: no item lies near the border of two semantic ids (see t
 K = 8  # slots of a neural model's slates; others rank the whole catalogue
 
 # The share of a model's slots that must agree: where slots are decoded one after the other, a near tie changes all that
-# follow, so that one of the seven slates may be another. Losses, norms of arrays and means of diagnostics are CLOSE.
+# follow, so that one of the seven slates may be another (and rates by as much). Losses and norms of arrays are CLOSE.
 SLOTS, SLOTS_RANKED = 0.85, 0.98
-CLOSE = {"loss": 5e-5, "shaken": 3e-6, "norms": 3e-4, "": 0.05}
+CLOSE = {"loss": 5e-5, "shaken": 3e-6, "norms": 3e-4, "": 0.07}
 
 # Short fits that move far: a network whose heads have hardly left zero would hide what changes inside it.
 SHORT = {
