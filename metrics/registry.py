@@ -10,7 +10,7 @@ from ..datasets.errors import unknown_name
 from . import beyond, relevance, similarity
 from .base import Metric
 
-METRICS_VERSION = "1"  # changes when a formula does
+METRICS_VERSION = "2"  # changes when a formula does
 
 METRICS: list[Metric] = [*relevance.METRICS, *similarity.METRICS, *beyond.METRICS]
 
@@ -19,7 +19,7 @@ def metrics_version(evaluation: str) -> str:
     """Version of the figures: of the formulas, and of the evaluation space they are computed in.
 
     >>> metrics_version("lsa-text-0a1b")
-    '1+lsa-text-0a1b'
+    '2+lsa-text-0a1b'
     """
     return f"{METRICS_VERSION}+{evaluation}"
 

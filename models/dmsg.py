@@ -71,6 +71,7 @@ class DMSG(SlateModel):
     """Samples a slate's item vectors from noise, then takes the nearest items."""
 
     name = "dmsg"
+    version = "2"
     seeded_fit = True
     card = ModelCard(
         title="DMSG: diffusion model for slate generation",

@@ -40,6 +40,7 @@ class SetRegressor(DMSG):
     """All slots in one pass of DMSG's network."""
 
     name = "set-regressor"
+    version = "2"
     card = ModelCard(
         title="Set regressor (DMSG's network in one step)",
         paper="none: a control for DMSG",

@@ -23,6 +23,7 @@ class TriePriorModel(SlateModel):
     """Beams through the trie by the mass of retrieval scores below each node; no network."""
 
     name = "trie-prior"
+    version = "2"
     seeded_fit = True
     card = ModelCard(
         title="Trie prior (retrieval factorised along semantic ids)",

@@ -19,6 +19,8 @@ from slatebench.datasets.text import clean, item_text
 
 N = 12  # sessions, bundles and items of the tiny domain
 
+FROZEN = "d6d742c812849123"  # fingerprint of the tiny files below: another one is another dataset in every spec
+
 
 def tiny_files() -> dict[str, str]:
     """A domain of 12 sessions with one bundle of two items each; bundles 0 and 5 hold the same items."""
@@ -61,6 +63,7 @@ def tiny(tmp_path, card, as_file):
 def test_the_quirks_of_the_files(tiny):
     spec, folder = tiny()
     data = bundle.load(spec, folder, 0)
+    assert data.fingerprint == FROZEN
     first = data.catalog.items.row(0, named=True)
     assert first["id"] == "food/100" and first["title"] == "Salt & Pepper, 100"
     assert first["categories"] == [["Food, Drink & Co", "Salt"], ["X"]]

@@ -15,6 +15,8 @@ from slatebench.datasets.errors import DataError
 from slatebench.datasets.registry import dataset_card, load_dataset
 from slatebench.datasets.text import normalised
 
+FROZEN = "220ced35be9b1fde"  # fingerprint of the tiny zip below: another one is another dataset in every spec
+
 
 def conversation(id_: str, goal: list[str], tracks: list[str]) -> dict:
     turns = [{"user_query": f" songs\n for {id_}"}, {"user_query": ""}, {"user_query": "more &amp; more"}]
@@ -154,6 +156,7 @@ def test_zip_and_slices_are_the_same_data(music, tmp_path):
             pack.writestr(f"data/mpd.slice.{start}-{start + 24}.json", slice_json(start, start + 24))
         pack.writestr("md5sums", "x")
     packed = mpd.load(spec(), folder.parent, 0)
+    assert packed.fingerprint == FROZEN
     (folder / "official.zip").unlink()
     write_slices(folder)
     assert mpd.load(spec(), folder.parent, 0).fingerprint == packed.fingerprint

@@ -22,6 +22,8 @@ CATALOG: list[dict[str, Any]] = [
 ]
 SLATES: list[dict[str, Any]] = [{"prompt": f"gift {i}", "items": [f"i{i % 8}", f"i{(i + 1) % 8}"]} for i in range(40)]
 
+FROZEN = "441c96a1016dade1"  # fingerprint of the tiny files below: another one is another dataset in every spec
+
 
 def write(folder: Path, catalog: list[Any] | None = None, slates: list[Any] | None = None) -> Path:
     folder.mkdir(exist_ok=True)
@@ -41,6 +43,7 @@ def test_jsonl_gzip_and_parquet_are_the_same_data(tmp_path, spec):
     plain = curated.load(spec, tmp_path, 0)
     assert len(plain.catalog) == 8 and len(plain.train) + len(plain.valid) + len(plain.test) == 40
     assert plain.catalog.texts[0] == "Item  0. C0"
+    assert plain.fingerprint == FROZEN
     for name in ("catalog", "slates"):
         path = folder / f"{name}.jsonl"
         (folder / f"{name}.jsonl.gz").write_bytes(gzip.compress(path.read_bytes()))
