@@ -21,6 +21,7 @@ from mlflow.pyfunc.model import PythonModel
 from slatebench.benchmark.cell import seeded
 from slatebench.datasets.errors import SlateBenchError
 from slatebench.datasets.schema import EMPTY, make_requests
+from slatebench.datasets.text import composed, normalised
 from slatebench.models.registry import model_class
 
 
@@ -71,8 +72,8 @@ class Recommender(PythonModel):
         table = pd.DataFrame(model_input)
         if "prompt" not in table:
             raise _mistake('name the column "prompt", e.g. {"inputs": {"prompt": ["camping trip with kids"]}}')
-        prompts = [str(prompt) for prompt in table["prompt"]]
-        if not all(prompt.strip() for prompt in prompts):
+        prompts = [composed(str(prompt)) for prompt in table["prompt"]]
+        if not all(map(normalised, prompts)):
             raise _mistake("a prompt is empty: say what the slate is for")
         k, samples = int(asked["k"]) or self.k, int(asked["samples"])
         catalog = self.model.catalog

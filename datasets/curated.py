@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 
 from .build import PARTS, build_dataset
 from .card import DatasetCard
@@ -30,11 +31,20 @@ from .finding import brought_folder
 from .reading import MAX_FIELD, each_json_line, read_content, stored_path, unreadable
 from .schema import SlateDataset
 from .split import connected_groups, grouped_split
-from .text import item_text, normalised
+from .text import composed, item_text, normalised
 
 MAX_FILE = 8 << 30  # bytes, unpacked
 
-_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_FIELD)]
+
+def _seen(text: str) -> str:
+    """The text in its one form, of which something must be left."""
+    if not normalised(text):
+        raise PydanticCustomError("unseen", "Holds no character that can be seen")
+    return composed(text).strip()
+
+
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_FIELD),
+                  AfterValidator(_seen)]  # fmt: skip
 _Ids = list[_Text]
 
 
@@ -57,7 +67,7 @@ class CatalogRow(_Row):
 class SlateRow(_Row):
     """One request with its slate."""
 
-    prompt: Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_FIELD)]
+    prompt: Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_FIELD), AfterValidator(composed)]
     items: Annotated[_Ids, Field(min_length=1)]
     request: _Text | None = None
     group: _Text | None = None
