@@ -46,12 +46,12 @@ def evaluation_embedding(dataset: SlateDataset, *, cache: Path | None = None) ->
     if kind == "lsa-text":
         source = evaluation_texts(dataset.catalog)
         build = partial(lsa_text, source)
+        reading = "" if plainly_read(source) and all(map(terms, source)) else READING
     else:
         source = [slate for name in PARTS for slate in slates_of(dataset.part(name))]
         build = partial(ppmi_slates, source, len(dataset.catalog))
-    key = f"{RECIPES[kind]}|{len(dataset.catalog)}|{json.dumps(source)}"
-    if kind == "lsa-text" and not (plainly_read(source) and all(map(terms, source))):
-        key += READING
+        reading = ""
+    key = f"{RECIPES[kind]}{reading}|{len(dataset.catalog)}|{json.dumps(source)}"
     version = f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     path = (cache or cache_folder()) / "evaluation" / f"{version}.safetensors"
     return EvaluationSpace(cached_array(path, "vectors", lambda: {"vectors": build()}), version)
@@ -78,8 +78,9 @@ def lsa_text(texts: list[str]) -> np.ndarray:
         found = terms(text)
         return [word for word in found if word not in ENGLISH_STOP_WORDS] if found else words(text)
 
+    analyzer: Any = telling
     try:
-        matrix = TfidfVectorizer(sublinear_tf=True, min_df=2, analyzer=telling).fit_transform(texts)
+        matrix = TfidfVectorizer(sublinear_tf=True, min_df=2, analyzer=analyzer).fit_transform(texts)
     except ValueError:  # no word is in two texts
         return np.zeros((len(texts), 1), np.float32)
     return _truncated_svd(matrix)

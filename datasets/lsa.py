@@ -110,4 +110,5 @@ def fit_lsa(texts: Sequence[str]) -> dict[str, np.ndarray]:
 def _new_vectorizer(**options: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return TfidfVectorizer(sublinear_tf=True, analyzer=terms, **options)
+    analyzer: Any = terms
+    return TfidfVectorizer(sublinear_tf=True, analyzer=analyzer, **options)
