@@ -24,9 +24,8 @@ PARTS = ("train", "train", "valid", "test")
 def data(folder: Path, *, titles: list[str], form: str = "NFC") -> Path:
     """Five items of each theme; each theme is asked for in each part, in a normal form of its own."""
     (folder / "curated").mkdir(parents=True)
-    theme_words = titles is THEMES
-    titles = [f"{title} {i}号" if theme_words else title for i, title in enumerate(titles * 5)]
-    items = [{"id": f"i{i}", "title": title} for i, title in enumerate(titles)]
+    shown = [f"{title} {i}号" if titles is THEMES else title for i, title in enumerate(titles * 5)]
+    items = [{"id": f"i{i}", "title": title} for i, title in enumerate(shown)]
     slates = [{"prompt": normalize(form, f"{theme} {'要求' * (n % 2)}"), "items": [f"i{t + 6 * n}", f"i{t + 24}"],
                "group": f"{part}-{theme}-{n}", "part": part}
               for n, part in enumerate(PARTS) for t, theme in enumerate(THEMES)]  # fmt: skip
