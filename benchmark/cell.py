@@ -7,7 +7,7 @@ import inspect
 import json
 import sys
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from ..datasets.ceilings import ceiling_names
 from ..datasets.errors import UsageError, unknown_name
 from ..datasets.evaluation import EvaluationSpace, evaluation_embedding
 from ..datasets.features import Features, make_features, usual_item_vectors
+from ..datasets.health import text_health
 from ..datasets.registry import find_dataset, load_found
 from ..datasets.schema import PartName, SlateDataset
 from ..datasets.text_encoder import DEFAULT_ENCODER, unit_rows
@@ -69,6 +70,11 @@ class Data:
     features: Features
     space: EvaluationSpace
     notice: str | None
+
+    @cached_property
+    def text_health(self) -> dict[str, float]:
+        """How much of the texts nothing can use."""
+        return text_health(self.dataset, self.space, self.features.text_encoder)
 
     def bertscore(self, model: str) -> SlateBertScore:
         """What measures BERTScore with `model`, its token vectors kept for the next cells."""

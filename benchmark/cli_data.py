@@ -76,35 +76,50 @@ def verify(name: Name) -> None:
 
 @datasets_app.command()
 def audit(name: Name, source: SourceOption = "auto", json_: JsonOption = False) -> None:
-    """Leak report: duplicate slates over the parts, prompts that recur, test items seen in train, ceilings."""
+    """Leak report: duplicate slates over the parts, prompts that recur, test items seen in train, ceilings; and how
+    much of the texts no word, no piece and no vector is made of."""
+    import polars as pl
+
     from ..datasets.audit import audit as run_audit
+    from ..datasets.evaluation import evaluation_embedding
+    from ..datasets.features import make_features
+    from ..datasets.health import health_lines, text_health
     from ..datasets.registry import find_dataset, load_found
     from .screen import frame_table, output_console
 
     found = find_dataset(name, source)
-    report = run_audit(load_found(found))
+    dataset = load_found(found)
+    report = run_audit(dataset)
+    health = text_health(dataset, evaluation_embedding(dataset), make_features(dataset).text_encoder)
     if found.notice:
         say(found.notice, error=True)
     if json_:
-        tables = {"overall": report.overall.to_dicts(), "parts": report.parts.to_dicts()}
+        tables = {"overall": report.overall.to_dicts(), "parts": report.parts.to_dicts(), "texts": health}
         say(to_json({"dataset": report.name, "fingerprint": report.fingerprint, **tables}))
         return
     say(f"{report.name}, fingerprint {report.fingerprint}")
+    texts = pl.DataFrame({"measure": [*health], "value": [*health.values()]})
     console = output_console()
-    for frame in (report.overall, report.parts):
+    for frame in (report.overall, report.parts, texts):
         console.print(frame_table(frame, console.width))
+    say(*health_lines(health))
 
 
 @datasets_app.command()
 def check(folder: Annotated[Path, typer.Argument(help="Folder with catalog.* and slates.*")]) -> None:
     """Check your own prompt -> slate data row by row (form: `slatebench datasets show curated`)."""
-    from ..datasets.curated import check_curated
+    from ..datasets.curated import check_curated, load
+    from ..datasets.evaluation import evaluation_embedding
+    from ..datasets.health import health_lines, text_health
+    from ..datasets.registry import dataset_card
 
     problems = check_curated(folder)
     say(*problems)
     if problems:
         raise typer.Exit(1)
     say(f"{folder}: well formed")
+    dataset = load(dataset_card("curated").model_copy(update={"options": {"folder": "."}}), folder, 0)
+    say(*(f"note: {line}" for line in health_lines(text_health(dataset, evaluation_embedding(dataset)))))
 
 
 @datasets_app.command(epilog="Example: slatebench datasets export bundle --to exported")

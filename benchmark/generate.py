@@ -12,6 +12,7 @@ import numpy as np
 from ..datasets.errors import UsageError
 from ..datasets.output import is_text
 from ..datasets.schema import EMPTY, make_requests
+from ..datasets.text import composed, normalised
 from ..datasets.text_encoder import DEFAULT_ENCODER
 from ..leaderboards.records import Run, list_runs, runs_folder
 from ..models.base import SlateModel, resolve
@@ -70,7 +71,7 @@ def generate(
     Raises:
         UsageError: unknown names or values, an unknown seed item, an empty prompt.
     """
-    if not prompt.strip():
+    if not normalised(prompt):
         raise UsageError('the prompt is empty: say what the slate is for, e.g. --prompt "camping trip with kids"')
     if not is_text(prompt):
         raise UsageError(f"the prompt is not UTF-8 text: {prompt}")
@@ -79,10 +80,11 @@ def generate(
     fitted, run, notes = _fitted(model, dataset, overrides or {}, source, runs)
     k = k or run.spec.k
     catalog = fitted.catalog
-    unknown = [item for item in seed_items or [] if item not in catalog.index]
+    seeds = [composed(item) for item in seed_items or []]
+    unknown = [item for item in seeds if item not in catalog.index]
     if unknown:
         raise UsageError(f"seed item '{unknown[0]}' is not in the catalogue of {run.spec.dataset}")
-    requests = make_requests([prompt], seed_items=[[catalog.index[item] for item in seed_items or []]])
+    requests = make_requests([prompt], seed_items=[[catalog.index[item] for item in seeds]])
     if samples > 1 and not fitted.stochastic():
         notes.append(f"{model} is deterministic: it has one slate for a prompt, so one is shown")
         samples = 1

@@ -22,6 +22,7 @@ from slatebench.benchmark.cell import seeded
 from slatebench.datasets.errors import SlateBenchError
 from slatebench.datasets.output import is_text
 from slatebench.datasets.schema import EMPTY, make_requests
+from slatebench.datasets.text import composed, normalised
 from slatebench.models.registry import model_class
 
 
@@ -59,11 +60,11 @@ def _prompts(model_input: Any) -> list[str]:
         if not isinstance(prompt, str):
             missing = pd.api.types.is_scalar(prompt) and pd.isna(prompt)
             raise _mistake(f"a prompt is {'missing' if missing else 'not text'} (row {row})")
-        if not prompt.strip():
-            raise _mistake(f"a prompt is empty (row {row}): say what the slate is for")
         if not is_text(prompt):
             raise _mistake(f"a prompt is not UTF-8 text (row {row})")
-    return [str(prompt) for prompt in prompts]
+        if not normalised(prompt):
+            raise _mistake(f"a prompt is empty (row {row}): say what the slate is for")
+    return [composed(prompt) for prompt in prompts]
 
 
 def _number(asked: dict[str, Any], name: str, low: int, high: int) -> int:

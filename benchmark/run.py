@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from ..datasets.ceilings import ceilings
 from ..datasets.errors import FaultySlates, SlateBenchError
+from ..datasets.health import health_lines
 from ..datasets.schema import EMPTY, Catalog, PartName, Slates, references_closed, train_data
 from ..datasets.table import read_table, write_table
 from ..leaderboards.board import headline
@@ -112,7 +113,15 @@ def scored(record: Record, data: Data, slates: Slates, folder: Path, report: Rep
     write_table(scores.per_request, folder / "scores.parquet")
     write_table(data.dataset.part(spec.part).requests, folder / "requests.parquet")  # whole: what latency asks again
     metrics = {name: Estimate(**values) for name, values in summarise(scores, truth.groups).items()}
-    return record.model_copy(update={"metrics": metrics, "bertscore": bertscore.record if bertscore else None})
+    health = data.text_health
+    return record.model_copy(
+        update={
+            "metrics": metrics,
+            "bertscore": bertscore.record if bertscore else None,
+            "text_health": health,
+            "notice": "; ".join(filter(None, [data.notice, *health_lines(health)])) or None,
+        }
+    )
 
 
 # --- fitting ---------------------------------------------------------------------------------------

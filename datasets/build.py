@@ -19,10 +19,12 @@ from .card import DatasetCard
 from .errors import DataError, UsageError
 from .schema import CATALOG_SCHEMA, REFERENCE_SCHEMA, REQUEST_SCHEMA, Catalog, Part, PartName, SlateDataset
 from .split import hash_order
+from .text import NEEDLESS
 
 Loader = Callable[[DatasetCard, Path | None, int], SlateDataset]
 
 ITEM_COLUMNS = [column for column in CATALOG_SCHEMA if column != "train_count"]
+ID_LISTS = ["history", "seed_items"]
 PARTS: tuple[PartName, ...] = ("train", "valid", "test")
 
 
@@ -41,12 +43,13 @@ def build_dataset(card: DatasetCard, items: pl.DataFrame, slates: pl.DataFrame, 
         DataError: duplicate id, unknown item, empty slate, item repeated in a slate, unknown or empty part.
     """
     where = f"dataset '{card.name}'"
+    items, slates = _composed(items, ["id"]), _composed(slates, ["request", "prompt", "group", "items", *ID_LISTS])
     _need_columns(items, ITEM_COLUMNS, f"{where}, items")
     _need_columns(slates, ["request", "prompt", "group", "items", "part"], f"{where}, slates")
     _no_repeats(items["id"], f"{where}: item id")
     _no_repeats(slates["request"], f"{where}: request id")
 
-    columns = {name: slates[name] if name in slates.columns else None for name in ("history", "seed_items", "items")}
+    columns = {name: slates[name] if name in slates.columns else None for name in (*ID_LISTS, "items")}
     rows = slates.select("request", "prompt", "group", "part").with_columns(
         _row_numbers(name, column, slates["request"], items["id"], where) for name, column in columns.items()
     )
@@ -115,6 +118,21 @@ def _cast(frame: pl.DataFrame, schema: dict[str, Any], where: str) -> pl.DataFra
                 f"{where}: column '{name}' is {frame[name].dtype}, expected {dtype}: mend the loader"
             ) from error
     return frame.select(*schema)
+
+
+def _composed(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    """The frame with its strings in these columns in the form of `text.composed`."""
+
+    def one_form(strings: pl.Expr) -> pl.Expr:
+        return strings.str.replace_all(NEEDLESS, "").str.normalize("NFC")
+
+    for name in names:
+        match frame.schema.get(name):
+            case pl.String:
+                frame = frame.with_columns(one_form(pl.col(name)))
+            case pl.List(inner=pl.String):
+                frame = frame.with_columns(pl.col(name).list.eval(one_form(pl.element())))
+    return frame
 
 
 def _need_columns(frame: pl.DataFrame, names: list[str], where: str) -> None:

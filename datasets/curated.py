@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 
 from .build import PARTS, build_dataset
 from .card import DatasetCard
@@ -34,13 +35,22 @@ from .reading import MAX_FIELD, each_json_line, is_there, read_content
 from .schema import SlateDataset
 from .split import connected_groups, grouped_split
 from .table import read_table
-from .text import item_text, normalised
+from .text import composed, item_text, normalised
 
 MAX_FILE = 8 << 30  # bytes, unpacked
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")  # the names that pandas gives to its index
 _FEW = 3  # faults of one kind that are told one by one
 
-_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_FIELD)]
+
+def _seen(text: str) -> str:
+    """The text in its one form, of which something must be left."""
+    if not normalised(text):
+        raise PydanticCustomError("unseen", "Holds no character that can be seen")
+    return composed(text).strip()
+
+
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_FIELD),
+                  AfterValidator(_seen)]  # fmt: skip
 _Ids = list[_Text]
 
 
@@ -63,7 +73,7 @@ class CatalogRow(_Row):
 class SlateRow(_Row):
     """One request with its slate."""
 
-    prompt: Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_FIELD)]
+    prompt: Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_FIELD), AfterValidator(composed)]
     items: Annotated[_Ids, Field(min_length=1)]
     request: _Text | None = None
     group: _Text | None = None

@@ -15,6 +15,7 @@ from .array_cache import cache_folder, cached_array
 from .build import PARTS
 from .features import slates_of
 from .schema import Catalog, SlateDataset
+from .text import READING, plainly_read, terms, words
 from .text_encoder import unit_rows
 
 DIMS = 256
@@ -45,10 +46,12 @@ def evaluation_embedding(dataset: SlateDataset, *, cache: Path | None = None) ->
     if kind == "lsa-text":
         source = evaluation_texts(dataset.catalog)
         build = partial(lsa_text, source)
+        reading = "" if plainly_read(source) and all(map(terms, source)) else READING
     else:
         source = [slate for name in PARTS for slate in slates_of(dataset.part(name))]
         build = partial(ppmi_slates, source, len(dataset.catalog))
-    key = f"{RECIPES[kind]}|{len(dataset.catalog)}|{json.dumps(source)}"
+        reading = ""
+    key = f"{RECIPES[kind]}{reading}|{len(dataset.catalog)}|{json.dumps(source)}"
     version = f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     path = (cache or cache_folder()) / "evaluation" / f"{version}.safetensors"
     return EvaluationSpace(cached_array(path, "vectors", lambda: {"vectors": build()}), version)
@@ -66,12 +69,18 @@ def evaluation_texts(catalog: Catalog) -> list[str]:
 def lsa_text(texts: list[str]) -> np.ndarray:
     """Latent semantic analysis of texts: tf-idf (sublinear, in at least 2 texts, English stop words), SVD, unit rows.
 
+    The words are `terms`; those of a text of single letters alone are these letters.
     Deerwester et al., Indexing by latent semantic analysis, 1990.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 
+    def telling(text: str) -> list[str]:
+        found = terms(text)
+        return [word for word in found if word not in ENGLISH_STOP_WORDS] if found else words(text)
+
+    analyzer: Any = telling
     try:
-        matrix = TfidfVectorizer(sublinear_tf=True, min_df=2, stop_words="english").fit_transform(texts)
+        matrix = TfidfVectorizer(sublinear_tf=True, min_df=2, analyzer=analyzer).fit_transform(texts)
     except ValueError:  # no word is in two texts
         return np.zeros((len(texts), 1), np.float32)
     return _truncated_svd(matrix)

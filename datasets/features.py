@@ -21,6 +21,7 @@ from .lsa import ARRAYS as LSA_ARRAYS
 from .lsa import RECIPE as LSA
 from .lsa import LsaEncoder, lsa_encoder
 from .schema import Catalog, Part, SlateDataset
+from .text import READING, plainly_read
 from .text_encoder import DEFAULT_ENCODER, Encoded, TextEncoder, open_encoder
 from .word2vec import RECIPE as WORD2VEC
 from .word2vec import fit_word2vec, predict_cold
@@ -41,11 +42,13 @@ class Features:
         text_encoder: what encodes prompts and the items' texts.
         item_encoder: the text encoder that makes the item vectors; None where Word2Vec makes them.
         catalog: the items, row by row.
+        reading: how the dataset's words are found, where they are more than plain letters and digits; else empty.
     """
 
     text_encoder: TextEncoder = field(repr=False)
     item_encoder: TextEncoder | None = field(repr=False)
     catalog: Catalog = field(repr=False)
+    reading: str = field(repr=False)
     _arrays: _Arrays = field(repr=False)
     _prompts: _PromptStore | None = field(default=None, repr=False)
     _last: dict[tuple[str, ...], Encoded] = field(default_factory=dict, repr=False, init=False)  # of this object alone
@@ -58,7 +61,7 @@ class Features:
     @cached_property
     def version(self) -> str:
         """Changes when the numbers may change."""
-        text = f"{self.text_encoder.version}.r{RECIPE}"
+        text = f"{self.text_encoder.version}.r{RECIPE}" + (f".{self.reading}" if self.reading else "")
         if self.item_vectors == self.text_encoder.name:
             return text
         return f"{self.item_encoder.version if self.item_encoder else WORD2VEC}+{text}"
@@ -185,6 +188,7 @@ def make_features(
         text_encoder=text_encoder,
         item_encoder=item_encoder,
         catalog=catalog,
+        reading="" if plainly_read([*catalog.texts, *prompts]) else READING,
         _arrays=arrays,
         _prompts=_PromptStore(folder, _cache_file("prompts", text_encoder, json.dumps(prompts)), text_encoder, prompts),
     )
@@ -235,6 +239,7 @@ def save_features(features: Features, folder: Path) -> None:
     write_arrays(folder / "features.safetensors", arrays)
     head: dict[str, Any] = {use: [one.name, one.version] if one else None for use, one in encoders.items()}
     head |= {"arrays": features._arrays.names, "prompts": features._prompts.file if features._prompts else None}
+    head["reading"] = features.reading
     (folder / "features.json").write_text(json.dumps(head, indent=1), encoding="utf-8")
 
 
@@ -260,6 +265,7 @@ def load_features(folder: Path, catalog: Catalog) -> Features:
         text_encoder=text_encoder,
         item_encoder=item_encoder,
         catalog=catalog,
+        reading=head.get("reading", ""),
         _arrays=_Arrays({name: partial(arrays.__getitem__, name) for name in arrays}),
         _prompts=_PromptStore.reopen(cache_folder() / "features", head["prompts"], text_encoder),
     )

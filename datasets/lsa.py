@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .array_cache import cached_array
+from .text import READING, plainly_read, terms
 from .text_encoder import Encoded, unit_rows
 
 RECIPE = "lsa-model-1"  # raise the number when the vectors change
@@ -43,12 +44,18 @@ class LsaEncoder:
         pooled = unit_rows(vectorizer.transform(texts) @ directions if len(texts) else directions[:0])
         if not tokens:
             return Encoded(pooled)
-        split, row_of = vectorizer.build_tokenizer(), vectorizer.vocabulary_
-        rows = [[row_of.get(word, -1) for word in split(text.lower())] or [-1] for text in texts]
+        row_of = vectorizer.vocabulary_
+        rows = [[row_of.get(word, -1) for word in terms(text)] or [-1] for text in texts]
         flat = np.array([row for text in rows for row in text], np.int64)  # [T]
         words = self._words[flat] * (flat >= 0)[:, None]
         offsets = np.concatenate([[0], np.cumsum([len(text) for text in rows])]).astype(np.int64)
         return Encoded(pooled, words.astype(np.float32), offsets)
+
+    def unknown(self, texts: Sequence[str]) -> np.ndarray:
+        """See `TextEncoder.unknown`."""
+        known = self._vectorizer.vocabulary_
+        found = [terms(text) for text in texts]
+        return np.array([np.mean([word not in known for word in text]) if text else 1.0 for text in found])
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What it takes to make the encoder again."""
@@ -70,7 +77,8 @@ class LsaEncoder:
 def lsa_encoder(texts: Sequence[str], folder: Path) -> LsaEncoder:
     """The LSA of `texts`, each distinct text counted once; fitted when first used, kept in `folder`."""
     distinct = sorted(set(texts))
-    version = f"{RECIPE}-{hashlib.sha256(json.dumps(distinct).encode()).hexdigest()[:12]}"
+    key = json.dumps(distinct) + ("" if plainly_read(distinct) else READING)
+    version = f"{RECIPE}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     path = folder / f"{version}.safetensors"
     return LsaEncoder(version, lambda name: cached_array(path, name, lambda: fit_lsa(distinct)))
 
@@ -84,13 +92,12 @@ def fit_lsa(texts: Sequence[str]) -> dict[str, np.ndarray]:
     """
     from sklearn.decomposition import TruncatedSVD
 
-    words = _new_vectorizer().build_analyzer()
-    texts_with = Counter(word for text in texts for word in set(words(text)))
-    terms = sorted(word for word, n in texts_with.items() if n > 1)
-    vectorizer = _new_vectorizer(vocabulary=terms if len(terms) > 1 else ["no", "words"])
+    texts_with = Counter(word for text in texts for word in set(terms(text)))
+    known = sorted(word for word, n in texts_with.items() if n > 1)
+    vectorizer = _new_vectorizer(vocabulary=known if len(known) > 1 else ["no", "words"])
     matrix = vectorizer.fit_transform(texts)  # [texts, V]
     directions: Any = np.zeros((1, 2))
-    if len(terms) > 1:
+    if len(known) > 1:
         svd = TruncatedSVD(min(DIMS, *matrix.shape), algorithm="randomized", random_state=0)
         directions = svd.fit(matrix).components_  # [d, V]
     return {
@@ -103,4 +110,5 @@ def fit_lsa(texts: Sequence[str]) -> dict[str, np.ndarray]:
 def _new_vectorizer(**options: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return TfidfVectorizer(sublinear_tf=True, **options)
+    analyzer: Any = terms
+    return TfidfVectorizer(sublinear_tf=True, analyzer=analyzer, **options)

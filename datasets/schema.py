@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from .errors import FaultySlates, SlateBenchError
+from .text import composed
 
 if TYPE_CHECKING:
     from .card import DatasetCard
@@ -260,11 +261,12 @@ def make_requests(
     seed_items: list[list[int]] | None = None,
     histories: list[list[int]] | None = None,
 ) -> pl.DataFrame:
-    """Requests for typed prompts (REQUEST_SCHEMA); the id is the hash of the text and, if given, the items.
+    """Requests for typed prompts (REQUEST_SCHEMA); the id is the hash of the composed text and, if given, the items.
 
     >>> make_requests(["camping trip"])["request"][0]
     'typed-e35c35335bcf'
     """
+    prompts = [composed(prompt) for prompt in prompts]
     seed_items = seed_items or [[] for _ in prompts]
     histories = histories or [[] for _ in prompts]
     ids = []

@@ -11,7 +11,6 @@ another batch size (below 1e-5 per component, tested). Texts read from the cache
 from __future__ import annotations
 
 import hashlib
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .errors import UsageError
+from .text import composed, words
 
 DEFAULT_ENCODER = "minilm"
 BATCH = 32  # texts per batch; fixed, so that the same list gives the same bytes
@@ -71,6 +71,10 @@ class TextEncoder(Protocol):
 
     def encode(self, texts: Sequence[str], *, tokens: bool = False) -> Encoded:
         """Encode `texts`, with the token states if `tokens`."""
+        ...
+
+    def unknown(self, texts: Sequence[str]) -> np.ndarray:
+        """Share of each text's pieces that it does not know [n]; 1: its vector tells nothing of the text."""
         ...
 
 
@@ -127,23 +131,32 @@ class SentenceTransformerEncoder:
             states = np.zeros((0, pooled.shape[1]), np.float32)
         return Encoded(pooled, states, offsets if tokens else None)
 
+    def unknown(self, texts: Sequence[str]) -> np.ndarray:
+        """See `TextEncoder.unknown`."""
+        network = _load_network(self.name)
+        return unknown_pieces(network.tokenizer, _tokenise(network, texts))
+
 
 class HashEncoder:
     """Each word has a fixed random vector drawn from its hash; a text is the mean of its words. No network."""
 
     name = "hash"
-    version = "hash-1"
+    version = "hash-2"
     dims = 64
 
     def encode(self, texts: Sequence[str], *, tokens: bool = False) -> Encoded:
         """See `TextEncoder.encode`."""
-        words = [re.findall(r"\w+", text.lower()) or [""] for text in texts]
-        lengths = np.array([len(w) for w in words], dtype=np.int64)
+        split = [words(text, underscore=True) or [""] for text in texts]
+        lengths = np.array([len(found) for found in split], dtype=np.int64)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        states = np.array([_word_vector(w, self.dims) for text in words for w in text], np.float32)
+        states = np.array([_word_vector(word, self.dims) for found in split for word in found], np.float32)
         states = states.reshape(-1, self.dims)  # [T, d]
         pooled = np.add.reduceat(states, offsets[:-1], axis=0) if len(texts) else np.zeros((0, self.dims), np.float32)
         return Encoded(unit_rows(pooled), states if tokens else None, offsets if tokens else None)
+
+    def unknown(self, texts: Sequence[str]) -> np.ndarray:
+        """See `TextEncoder.unknown`."""
+        return np.array([not words(text, underscore=True) for text in texts], dtype=np.float64)
 
 
 @cache
@@ -160,6 +173,13 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
     """
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return (vectors / np.where(norms > 0, norms, 1)).astype(np.float32)
+
+
+def unknown_pieces(tokenizer: Any, token_ids: Sequence[Sequence[int]]) -> np.ndarray:
+    """Share of each text's pieces [n] that stand for nothing but "unknown"; 1 for a text without pieces."""
+    special = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
+    pieces = [[id_ for id_ in ids if id_ not in special] for ids in token_ids]
+    return np.array([ids.count(tokenizer.unk_token_id) / len(ids) if ids else 1.0 for ids in pieces])
 
 
 # --- inside ---------------------------------------------------------------------------------------
@@ -224,7 +244,8 @@ def _tokenise(network: Any, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text, cut to the model's longest input, without padding."""
     if not texts:
         return []
-    return network.tokenizer(list(texts), truncation=True, max_length=network.max_seq_length)["input_ids"]
+    texts = [composed(text) for text in texts]
+    return network.tokenizer(texts, truncation=True, max_length=network.max_seq_length)["input_ids"]
 
 
 def _equal_length_batches(texts: Sequence[str], lengths: np.ndarray) -> Iterator[np.ndarray]:

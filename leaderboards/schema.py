@@ -124,5 +124,6 @@ class Record(_Strict):
     packages: dict[str, str] = {}
     commit: str | None = None
     created: str = ""
+    text_health: dict[str, float] = {}  # how much of the texts nothing could use (datasets/health.py)
     notice: str | None = None  # e.g. that a synthetic twin stands in for the real data
     overrides: dict[str, Any] = Field(default_factory=dict)

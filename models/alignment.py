@@ -32,6 +32,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ..datasets.schema import TrainData
+from ..datasets.text import composed
 from .base import FitReport, Progress, Settings
 from .nn.slate_denoiser import Condition
 from .semantic_ids.trie import TriePrior
@@ -186,7 +187,7 @@ class PromptItems(nn.Module):
 
     def __init__(self, prompts: list[str], slates: list[list[int]]) -> None:
         super().__init__()
-        names = [prompt.strip().casefold() for prompt in prompts]
+        names = [composed(prompt).strip().casefold() for prompt in prompts]
         of: dict[str, set[int]] = {}
         for name, slate in zip(names, slates, strict=True):
             of.setdefault(name, set()).update(slate)

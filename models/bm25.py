@@ -25,7 +25,7 @@ class BM25(SlateModel):
         title="BM25",
         paper="Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond, 2009; package rank-bm25",
         conditions=frozenset({"prompt"}),
-        summary="Each item is a document (title and categories); tokens are lower-case and alphanumeric, unstemmed.",
+        summary="Each item is a document (title and categories); words are lower-case, unstemmed.",
         departures=(
             "the idf is rank-bm25's ATIRE variant: negative values are raised to a quarter of the mean idf",
             "items that share no token with the prompt score 0 and follow by train popularity, then id: "

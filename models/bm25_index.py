@@ -6,7 +6,6 @@ scoring are done by arrays. The scores equal `BM25Okapi.get_scores` to 1e-9.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,16 +13,7 @@ import numpy as np
 from rank_bm25 import BM25Okapi
 from scipy import sparse
 
-_TOKEN = re.compile(r"[^\W_]+")
-
-
-def tokenize(text: str) -> list[str]:
-    """Lower-case alphanumeric tokens.
-
-    >>> tokenize("USB-C cable, 2m")
-    ['usb', 'c', 'cable', '2m']
-    """
-    return _TOKEN.findall(text.lower())
+from ..datasets.text import words
 
 
 class _Statistics(BM25Okapi):
@@ -61,7 +51,7 @@ class BM25Index:
     @classmethod
     def build(cls, documents: Sequence[str], k1: float = 1.5, b: float = 0.75) -> BM25Index:
         """Index `documents`; without a single token in them every score is 0."""
-        corpus = [tokenize(document) for document in documents]
+        corpus = [words(document) for document in documents]
         if not any(corpus):
             return cls(sparse.csr_array((0, len(corpus))), {})
         statistics = _Statistics(corpus, k1=k1, b=b)
@@ -76,7 +66,7 @@ class BM25Index:
 
     def scores(self, texts: Sequence[str]) -> np.ndarray:
         """Scores [P, N] of all documents for `texts`; unknown terms count nothing, repeated terms count again."""
-        terms = [[self.vocabulary[t] for t in tokenize(text) if t in self.vocabulary] for text in texts]
+        terms = [[self.vocabulary[t] for t in words(text) if t in self.vocabulary] for text in texts]
         columns = np.array([t for row in terms for t in row], dtype=np.int64)
         rows = np.repeat(np.arange(len(texts)), [len(row) for row in terms])
         shape = (len(texts), len(self.vocabulary))
