@@ -15,7 +15,7 @@ from .screen import output_console
 
 def comparison_json(found: Comparison) -> str:
     """The comparison as one JSON object, full precision."""
-    head = {key: getattr(found, key) for key in ("a", "b", "dataset", "requests", "groups")}
+    head = {key: getattr(found, key) for key in ("a", "b", "dataset", "requests", "groups", "notices")}
     best = {key: [asdict(example) for example in getattr(found, key)] for key in ("best_of_a", "best_of_b")}
     return json.dumps({**head, "metrics": found.table.to_dicts(), **best})
 
@@ -25,27 +25,31 @@ def print_comparison(found: Comparison) -> None:
     console = output_console()
     print(f"{found.a} against {found.b} on {found.dataset}: {found.requests} requests in {found.groups} groups, paired")
     table = Table(header_style="bold")
-    for head in ("metric", found.a, found.b, "difference [95 %]", "p", "p (Holm)", "wins/ties/losses"):
+    for head in ("metric", "n", found.a, found.b, "difference [95 %]", "p", "p (Holm)", "wins/ties/losses"):
         table.add_column(head, justify="left" if head == "metric" else "right")
     for row in found.table.iter_rows(named=True):
         low, high = row["low"], row["high"]
-        gap = f"{row['difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
-        clear = row["p_holm"] < 0.05
+        gap = _signed(row["difference"]) + (f" [{_signed(low)}, {_signed(high)}]" if low is not None else "")
         table.add_row(
             short_name(row["metric"]),
+            str(row["n"]),
             number(row["a"], low, high),
             number(row["b"], low, high),
             gap,
-            f"{row['p']:.4f}",
-            f"{row['p_holm']:.4f}",
+            *("–" if p is None else f"{p:.4f}" for p in (row["p"], row["p_holm"])),
             f"{row['wins']}/{row['ties']}/{row['losses']}",
-            style="bold" if clear else "",
+            style="bold" if row["p_holm"] is not None and row["p_holm"] < 0.05 else "",
         )
     console.print(table)
+    print("n: requests on which both have a value; without an interval they are of fewer than two groups")
     print("bold: the difference is beyond chance (permutation test, Holm over the metrics shown, .05)")
     for name, examples in ((found.a, found.best_of_a), (found.b, found.best_of_b)):
         for example in examples:
             _print_example(console, found, name, example)
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.4f}"
 
 
 def _print_example(console: Console, found: Comparison, winner: str, example: Example) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from ..datasets.errors import SlateBenchError, UsageError
 from ..leaderboards.mlflow_view import connect, log_runs, run_of, without_password
-from ..leaderboards.records import Run
+from ..leaderboards.records import Run, runs_of
 from ..models.registry import parse_model
+from .today import told_of
 
 CODE = Path(__file__).with_name("pyfunc_model.py")
 NAME = "recommender"
@@ -19,11 +20,16 @@ EXAMPLE = "camping trip with kids"
 
 @dataclass(frozen=True)
 class Exported:
-    """Where the model is: `uri` in the tracking store, `folder` its files on this machine (None: on a server)."""
+    """Where the model is: `uri` in the tracking store, `folder` its files on this machine (None: on a server).
+
+    Attributes:
+        notices: what a person must be told of the run: a twin's, of other data than today's, ...
+    """
 
     uri: str
     folder: Path | None
     run_id: str
+    notices: list[str] = field(default_factory=list)
 
 
 def export_mlflow(run: Run) -> Exported:
@@ -36,13 +42,13 @@ def export_mlflow(run: Run) -> Exported:
         run: a finished run with a saved model.
 
     Raises:
-        UsageError: the run has no fitted model (it failed, or is a ceiling).
+        UsageError: the run has no fitted model (it failed, or is a ceiling), or stands in no runs folder.
         SlateBenchError: MLflow can't be reached.
     """
     folder = run.folder / "model"
     if run.record.state != "done" or not (folder / "model.json").exists():
         raise UsageError(f"{run.folder}: no fitted model to export; choose a finished run of a model")
-    runs = run.folder.resolve().parents[2]
+    runs = runs_of(run)
     log_runs([run], runs)
     client = connect(runs)
     run_id = run_of(client, run)
@@ -53,7 +59,7 @@ def export_mlflow(run: Run) -> Exported:
     mlflow.set_tracking_uri(client.tracking_uri)
     try:
         with mlflow.start_run(run_id=run_id):
-            return _log(run, folder, run_id)
+            return replace(_log(run, folder, run_id), notices=told_of(run))
     except SlateBenchError:
         raise
     except mlflow.MlflowException as error:
