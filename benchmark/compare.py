@@ -117,7 +117,7 @@ def compare_pair(pair: Pair, metrics: Sequence[str] | None = None, examples: int
         raise UsageError(
             f"metric '{missing[0]}' has no value per request in both runs; choose from {', '.join(both_have)}"
         )
-    rows = [_row(name, per_request(scores_a, name), per_request(scores_b, name), groups, seed) for name in shared]
+    rows = [paired(name, per_request(scores_a, name), per_request(scores_b, name), groups, seed) for name in shared]
     leader = pair.headline
     gap = per_request(scores_a, leader) - per_request(scores_b, leader)
     order = np.argsort(np.nan_to_num(gap), kind="stable")
@@ -140,11 +140,12 @@ COLUMNS = {"metric": pl.String, "n": pl.Int64, "a": pl.Float64, "b": pl.Float64,
            "losses": pl.Int64}  # fmt: skip
 
 
-def _row(name: str, a: np.ndarray, b: np.ndarray, groups: list[str], seed: int) -> dict[str, Any]:
-    """One metric, paired, on the requests on which both have a value."""
+def paired(name: str, a: np.ndarray, b: np.ndarray, groups: list[str], seed: int = 0) -> dict[str, Any]:
+    """A row of `Comparison.table`, before Holm: a metric's values per request [P], paired where both have one."""
     both = np.isfinite(a) & np.isfinite(b)
     wins, ties, losses = win_tie_loss(a, b)
-    row = {"metric": name, "n": int(both.sum()), "wins": wins, "ties": ties, "losses": losses}
+    row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"metric": name, "n": int(both.sum())}
+    row |= {"wins": wins, "ties": ties, "losses": losses}
     if not both.any():
         return row
     kept = [group for group, keep in zip(groups, both, strict=True) if keep]

@@ -42,10 +42,10 @@ def report(
         UsageError: there is no finished run of that dataset, or `out` is a folder.
     """
     folder = runs_folder(runs)
-    if out and Path(out).expanduser().is_dir():
-        raise UsageError(f"{out} is a folder: name a file with --out, e.g. {Path(out) / f'report-{dataset}.html'}")
     board = leaderboard(dataset, part=part, budget=budget, k=k, ablations=ablations, runs=runs)
     path = Path(out).expanduser() if out else folder / f"report-{board.dataset}.html"
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name a file with --out, e.g. {path / f'report-{board.dataset}.html'}")
     sweeps = sweep_plots(board, read_sweeps(folder, board.dataset))
     page = render(board, _dataset(board), Extras(_claims(board.dataset, folder), sweeps))
     path.parent.mkdir(parents=True, exist_ok=True)

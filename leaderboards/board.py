@@ -285,14 +285,14 @@ def _scores(runs: Sequence[Run], apart: list[tuple[str, str]]) -> tuple[dict[str
     problems, asked = [], None
     for run in runs:
         try:
-            scores, requests = scores_of(run), requests_of(run).select("request", "group")
+            scores, requests = scores_of(run), requests_of(run)
         except SlateBenchError as error:
             problems.append(error)
             apart.append((run.record.label, str(error)))
             continue
         if asked is None:
             asked = requests
-        if requests.equals(asked):
+        if scores.requests == asked["request"].to_list():
             found[run.spec.hash] = scores
         else:
             apart.append((run.record.label, f"{run.folder} was asked other requests: run it again with --rerun"))

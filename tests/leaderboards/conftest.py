@@ -62,7 +62,11 @@ def run_writer(runs: Path) -> MakeRun:
             asked = {"request": ids, "group": groups or ids, "prompt": prompts or [f"prompt {p}" for p in range(P)]}
             pl.DataFrame(asked).write_parquet(folder / "requests.parquet")
             slates = slates or [[[f"{made.model} item {i}" for i in range(3)]] for _ in ids]
-            long = [(ids[p], s, items) for p, samples in enumerate(slates) for s, items in enumerate(samples)]
+            long = [
+                (ids[p], s, items + [None] * (made.k - len(items)))
+                for p, samples in enumerate(slates)
+                for s, items in enumerate(samples)
+            ]
             kinds = {"request": pl.String, "sample": pl.Int64, "items": pl.List(pl.String)}
             pl.DataFrame(long, schema=kinds, orient="row").write_parquet(folder / "slates.parquet")
             write_record(folder, Record(spec=made, state=state, **facts))  # type: ignore[arg-type]
