@@ -96,7 +96,8 @@ def gate(
     row = found.table.row(0, named=True)
     reason, passed, conclusive = None, False, False
     if row["low"] is None or row["high"] is None:
-        reason = f"{row['n']} of {found.requests} requests have a value in both, in fewer than two groups"
+        where = ", all of one group" if row["n"] else ""
+        reason = f"{row['n']} of {found.requests} requests have a value in both{where}"
     else:  # how much worse A is, at best and at most
         least, most = (-row["high"], -row["low"]) if metric_info(metric).higher_is_better else (row["low"], row["high"])
         passed, conclusive = not least > margin, least > margin or most <= margin

@@ -53,7 +53,8 @@ def run_writer(runs: Path) -> MakeRun:
             table = table[:, None] if table.ndim == 1 else table
             for p, s in np.ndindex(*table.shape):
                 rows.append((ids[p], s, name, None if np.isnan(table[p, s]) else table[p, s]))
-        metrics = {name: Estimate(mean=float(np.nanmean(table)), n=P) for name, table in values.items()}
+        known = {name: np.asarray(table)[np.isfinite(table)] for name, table in values.items()}
+        metrics = {name: Estimate(mean=float(v.mean()) if v.size else None, n=P) for name, v in known.items()}
         facts = {"created": "2026-01-01T00:00:00+00:00", "label": made.model, "metrics": metrics, **(record or {})}
         final.parent.mkdir(parents=True, exist_ok=True)
         with folder_in_the_making(final) as folder:

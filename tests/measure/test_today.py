@@ -21,13 +21,14 @@ PLACES = ("lake", "forest", "city", "desert", "island")
 
 
 def brought(folder: Path, word: str) -> None:
-    """Data of one's own: 40 items, 60 slates in 20 groups; `word` stands in every title."""
+    """Data of one's own: 40 items, 60 slates, none like another; `word` stands in every title."""
     data = folder / "curated"
     data.mkdir(parents=True, exist_ok=True)
     items = [{"id": f"x{i}", "title": f"{word} {PLACES[i % 5]} {i}", "categories": [["All", PLACES[i % 5]]]}
              for i in range(40)]  # fmt: skip
-    slates = [{"request": f"q{i}", "prompt": f"{PLACES[i % 5]} days {i}", "group": f"g{i // 3}",
-               "items": [f"x{(i % 5) + 5 * j}" for j in range(1 + i % 4)]} for i in range(60)]  # fmt: skip
+    slates = [{"request": f"q{i}", "prompt": f"{PLACES[i % 5]} days {i}", "group": f"g{i}",
+               "items": [f"x{i % 5 + 5 * ((i // 5 + j) % 8)}" for j in range(2 + i // 40)]}
+              for i in range(60)]  # fmt: skip
     for name, rows in (("catalog", items), ("slates", slates)):
         (data / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
