@@ -190,7 +190,7 @@ def put(row: int, slot: int, item: Any) -> Callable[[list[dict[str, Any]]], None
     [
         (put(1, 0, 1), "an item is repeated"),
         (put(1, 0, "stranger"), "does not know 'stranger'"),
-        (lambda rows: rows[2]["items"].pop(), "not 10 slots"),
+        (lambda rows: rows[2].update(items=rows[2]["items"][:9]), "not 10 slots"),
         (lambda rows: [row | {"items": row["items"][:4]} for row in rows], "not 10 slots"),
         (lambda rows: rows[0].update(items=None), "not 10 slots"),
         (lambda rows: rows[1:] + rows[:1], "requests in their order"),
