@@ -19,7 +19,8 @@ from ..datasets.errors import UsageError, unknown_name
 from ..datasets.evaluation import EvaluationSpace, evaluation_embedding
 from ..datasets.features import Features, make_features, usual_item_vectors
 from ..datasets.health import text_health
-from ..datasets.registry import find_dataset, load_found
+from ..datasets.identity import load_known
+from ..datasets.registry import find_dataset
 from ..datasets.schema import PartName, SlateDataset
 from ..datasets.text_encoder import DEFAULT_ENCODER, unit_rows
 from ..leaderboards.board import kind_of
@@ -110,7 +111,7 @@ def _load_data(
     name: str, source: Any, split_seed: int, train_share: float, encoder: str | None, item_vectors: str | None
 ) -> Data:
     found = find_dataset(name, source)
-    dataset = load_found(found, split_seed=split_seed, train_share=train_share)
+    dataset = load_known(found, split_seed=split_seed, train_share=train_share)
     thinned = f"learnt from {train_share:.3g} of the train slates ({len(dataset.train):,})" if train_share < 1 else None
     notice = "; ".join(filter(None, [found.notice, thinned])) or None
     features = make_features(dataset, encoder=encoder, item_vectors=item_vectors)

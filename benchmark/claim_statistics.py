@@ -11,9 +11,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from ..datasets.errors import SlateBenchError
+from ..leaderboards.checked import requests_of, scores_of
 from ..leaderboards.records import Run
 from ..leaderboards.schema import Budget
-from ..metrics.base import read_scores
+from ..metrics.evaluate import mean_over
 from ..metrics.statistics import bootstrap_intervals
 
 MIN_SEEDS = 3  # for an interval over fits
@@ -59,16 +60,16 @@ class Experiment:
         """
         per_seed = []
         for run in self.runs[role]:
-            values = read_scores(run.scores, {}).values
+            values = scores_of(run).values
             if metric not in values:
                 raise SlateBenchError(f"{run.record.label} has no {metric} (budget {self.budget})")
             per_seed.append(values[metric].reshape(len(values[metric]), -1))
-        return np.nanmean(np.stack(per_seed), axis=0)
+        return mean_over(np.stack(per_seed), 0)
 
     def groups(self) -> list[str]:
         """The group of each request."""
         first = next(iter(self.runs.values()))[0]
-        return first.requests["group"].to_list()
+        return requests_of(first)["group"].to_list()
 
 
 @dataclass(frozen=True)

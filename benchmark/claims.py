@@ -7,17 +7,18 @@ A claim names the systems to run, a statistic over their records and a rule. `ru
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ..datasets.errors import SlateBenchError, UsageError, unknown_name
 from ..datasets.output import to_json
-from ..leaderboards.records import Run, runs_folder, write_text
+from ..leaderboards.records import Run, read_run, runs_folder, write_text
 from ..leaderboards.schema import Budget
 from .claim_statistics import Experiment, Figure, Statistic
 from .machine import machine
@@ -298,8 +299,21 @@ def write_result(result: Result, folder: Path) -> None:
 
 
 def read_results(folder: Path) -> list[Result]:
-    """All results that were kept, by dataset and claim."""
-    return [_read(path) for path in sorted((folder / ".claims").glob("*/*.json"))]
+    """All results that were kept, by dataset and claim; one whose runs are not of today says so as its reason."""
+    results = [_read(path) for path in sorted((folder / ".claims").glob("*/*.json"))]
+    return [replace(one, reason=why) if (why := _outdated(one, folder)) else one for one in results]
+
+
+def _outdated(result: Result, folder: Path) -> str | None:
+    """Why the runs behind a result are not of today; None if they are, or are gone."""
+    from .today import today_of
+
+    for path in result.runs:
+        with contextlib.suppress(SlateBenchError):
+            run = read_run(folder / path)
+            if why := today_of(run).stale(run):
+                return f"{run.record.label} is {why}" + (f"; {result.reason}" if result.reason else "")
+    return None
 
 
 def merge_published(path: Path, results: Sequence[Result]) -> list[Result]:

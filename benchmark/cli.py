@@ -207,12 +207,15 @@ def compare(
     """Paired comparison of two systems: differences with intervals and p values, and where each wins most."""
     from .compare import compare as run_compare
     from .compare_text import comparison_json, print_comparison
+    from .screen import Screen
 
     found = run_compare(a, b, dataset=dataset, part=part, budget=budget, metrics=metric, examples=examples, runs=runs)
     if json_:
         say(comparison_json(found))
     else:
         print_comparison(found)
+    for notice in found.notices:
+        Screen().notice(notice)
 
 
 @app.command(

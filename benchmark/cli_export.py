@@ -19,8 +19,11 @@ def export_mlflow(
     """Log a fitted recommender as an MLflow model that answers {"prompt": ...} with slates and titles."""
     from ..leaderboards.records import read_run
     from .export_mlflow import export_mlflow as export
+    from .screen import Screen
 
     made = export(read_run(run))
+    for notice in made.notices:
+        Screen().notice(notice)
     place = shlex.quote(str(made.folder or made.uri))
     if json_:
         say(to_json({"uri": made.uri, "folder": made.folder and str(made.folder), "run_id": made.run_id}))

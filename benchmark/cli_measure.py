@@ -100,20 +100,23 @@ def gate(
     dataset: Annotated[
         str | None, typer.Option("--dataset", "-d", help="Where both are systems, not run folders.")
     ] = None,
-    metric: Annotated[str, typer.Option(help="The metric.")] = "ndcg_sim_at_10",
+    metric: Annotated[str | None, typer.Option(help="The metric (default: the headline of their board).")] = None,
     margin: Annotated[float, typer.Option(help="How much worse is still good enough, in units of the metric.")] = 0.01,
     part: PartOption = "test",
     budget: Annotated[str | None, typer.Option(help="Which budget's runs (default: one that both have).")] = None,
     runs: RunsOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Exit code 1 when A is worse than the other beyond noise: for your own CI."""
+    """Exit code 1 when A is worse than the other beyond noise, or nothing can be said: for your own CI."""
     from .gate import gate as run_gate
+    from .screen import Screen
 
     found = run_gate(
         system, against, dataset=dataset, metric=metric, margin=margin, part=part, budget=budget, runs=runs
     )
     say(to_json(asdict(found)) if json_ else found.line)
+    for notice in found.notices:
+        Screen().notice(notice)
     if not found.passed:
         raise typer.Exit(1)
 

@@ -16,7 +16,7 @@ from .screen import output_console
 
 def comparison_json(found: Comparison) -> str:
     """The comparison as one JSON object, full precision."""
-    head = {key: getattr(found, key) for key in ("a", "b", "dataset", "requests", "groups")}
+    head = {key: getattr(found, key) for key in ("a", "b", "dataset", "requests", "groups", "notices")}
     best = {key: [asdict(example) for example in getattr(found, key)] for key in ("best_of_a", "best_of_b")}
     return to_json({**head, "metrics": found.table.to_dicts(), **best})
 
@@ -28,22 +28,28 @@ def print_comparison(found: Comparison) -> None:
     rows, styles = [], []
     for row in found.table.iter_rows(named=True):
         low, high = row["low"], row["high"]
+        interval = f" [{_signed(low)}, {_signed(high)}]" if low is not None else ""
         rows.append([
             short_name(row["metric"]),
-            f"{row['difference']:+.4f} [{low:+.4f}, {high:+.4f}]",
+            _signed(row["difference"]) + interval,
+            str(row["n"]),
             number(row["a"], low, high),
             number(row["b"], low, high),
-            f"{row['p']:.4f}",
-            f"{row['p_holm']:.4f}",
+            *("–" if p is None else f"{p:.4f}" for p in (row["p"], row["p_holm"])),
             f"{row['wins']}/{row['ties']}/{row['losses']}",
         ])  # fmt: skip
-        styles.append("bold" if row["p_holm"] < 0.05 else "")
-    head = ["metric", "difference [95 %]", found.a, found.b, "p", "p (Holm)", "wins/ties/losses"]
+        styles.append("bold" if row["p_holm"] is not None and row["p_holm"] < 0.05 else "")
+    head = ["metric", "difference [95 %]", "n", found.a, found.b, "p", "p (Holm)", "wins/ties/losses"]
     console.print(fitted(head, rows, console.width, keep=2, styles=styles))
+    say("n: requests on which both have a value; without an interval they are of fewer than two groups")
     say("bold: the difference is beyond chance (permutation test, Holm over the metrics shown, .05)")
     for name, examples in ((found.a, found.best_of_a), (found.b, found.best_of_b)):
         for example in examples:
             _print_example(console, found, name, example)
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.4f}"
 
 
 def _print_example(console: Console, found: Comparison, winner: str, example: Example) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import unquote
@@ -11,8 +11,9 @@ from urllib.request import url2pathname
 from ..datasets.errors import SlateBenchError, UsageError
 from ..leaderboards.mlflow_store import connect, place, without_password
 from ..leaderboards.mlflow_view import log_runs, run_of
-from ..leaderboards.records import Run
+from ..leaderboards.records import Run, runs_of
 from ..models.registry import parse_model
+from .today import told_of
 
 CODE = Path(__file__).with_name("pyfunc_model.py")
 NAME = "recommender"
@@ -21,11 +22,16 @@ EXAMPLE = "camping trip with kids"
 
 @dataclass(frozen=True)
 class Exported:
-    """Where the model is: `uri` in the tracking store, `folder` its files on this machine (None: on a server)."""
+    """Where the model is: `uri` in the tracking store, `folder` its files on this machine (None: on a server).
+
+    Attributes:
+        notices: what a person must be told of the run: a twin's, of other data than today's, ...
+    """
 
     uri: str
     folder: Path | None
     run_id: str
+    notices: list[str] = field(default_factory=list)
 
 
 def export_mlflow(run: Run) -> Exported:
@@ -38,10 +44,11 @@ def export_mlflow(run: Run) -> Exported:
         run: a finished run with a saved model.
 
     Raises:
-        UsageError: the run has no fitted model (it failed, or is a ceiling), or stands where MLflow can't load it.
+        UsageError: the run has no fitted model (it failed, or is a ceiling), stands in no runs folder, or where MLflow
+            can't load it.
         SlateBenchError: MLflow can't be reached.
     """
-    folder, runs = run.folder / "model", run.folder.resolve().parents[2]
+    folder, runs = run.folder / "model", runs_of(run)
     if unquote(str(runs)) != str(runs):  # which it decodes once more when it loads
         raise UsageError(f"{runs}: MLflow can't load a model from a path with a % code: rename that folder")
     if run.record.state != "done" or not (folder / "model.json").exists():
@@ -56,7 +63,7 @@ def export_mlflow(run: Run) -> Exported:
     mlflow.set_tracking_uri(client.tracking_uri)
     try:
         with mlflow.start_run(run_id=run_id):
-            return _log(run, folder, run_id)
+            return replace(_log(run, folder, run_id), notices=told_of(run))
     except SlateBenchError:
         raise
     except mlflow.MlflowException as error:

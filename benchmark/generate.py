@@ -17,7 +17,8 @@ from ..datasets.text_encoder import DEFAULT_ENCODER
 from ..leaderboards.records import Run, list_runs, runs_folder
 from ..models.base import SlateModel, resolve
 from ..models.registry import model_class, parse_model
-from .cell import code_version, seeded
+from .cell import seeded
+from .today import today
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def generate(
     source: str = "auto",
     runs: Path | str | None = None,
 ) -> Generated:
-    """Slates for `prompt` from the newest fitted run of `model`; fits one if there is none.
+    """Slates for `prompt` from the newest fitted run of `model` on today's data; fits one if there is none.
 
     Args:
         model: address, e.g. `dense:sampled`.
@@ -126,48 +127,51 @@ def _fitted(
 def find_or_fit(
     model: str, dataset: str, overrides: dict[str, Any], source: str, runs: Path | str | None
 ) -> tuple[Run, list[str]]:
-    """The newest finished run of a model with this Config (fitted now, at budget smoke, if there is none), and notes.
+    """The newest finished run of a model with this Config on today's data, and notes.
+
+    Where there is none, it is fitted now, at budget smoke.
 
     Raises:
         UsageError: unknown names or values, or a model that could not be fitted.
     """
     from .bench import bench
 
-    notes: list[str] = []
-    run = _newest(model, dataset, overrides, source, runs)
-    if run is None:
-        notes.append(
-            f"no fitted run of {model} on {dataset} yet: fitted now (budget smoke; `slatebench bench` makes a full run)"
-        )
+    folder = runs_folder(runs)
+    now = today(dataset, folder, source, download=True)
+    found = list_runs(folder, now.dataset)[0]
+    fitted = _fitted_runs(model, overrides, found)
+    of_today = [run for run in fitted if now.stale(run) is None]
+    if of_today:
+        run = of_today[-1]
+        failed = now.failed_since(run, found)
+        later = f"a later run of {model} {failed.record.state}: {failed.record.reason}" if failed else None
+        notes = [*now.notices, *(text for text in (run.record.notice, later) if text)]
+    else:
+        none = f"no fitted run of {model} on {dataset} yet"
+        none = f"the newest run of {model} on {now.dataset} is {now.stale(fitted[-1])}" if fitted else none
+        notes = [f"{none}: fitted now (budget smoke; `slatebench bench` makes a full run)"]
         result = bench(model, dataset, budget="smoke", source=source, overrides=overrides, runs=runs, latency=False)
         run = result.runs[0]
         notes += result.notices
         if run.record.state != "done":
             raise UsageError(f"{model} could not be fitted on {dataset}: {run.record.reason}")
-    elif run.record.notice:
-        notes.append(run.record.notice)
-    notes.append(f"from {run.folder}")
-    return run, notes
+    return run, [*dict.fromkeys(notes), f"from {run.folder}"]
 
 
-def _newest(model: str, dataset: str, overrides: dict[str, Any], source: str, runs: Path | str | None) -> Run | None:
-    """The newest finished run of a model whose Config is the one asked for (a Sampling value never needs a new fit)."""
+def _fitted_runs(model: str, overrides: dict[str, Any], runs: list[Run]) -> list[Run]:
+    """The finished runs of a model whose Config is the one asked for (a Sampling value never needs a new fit), by age.
+
+    Runs on another split, with other vectors or on less data are not meant.
+    """
     name, presets = parse_model(model)
     cls = model_class(name)
     fitting = []
-    for twin in (dataset, f"{dataset}-synthetic"):
-        for run in list_runs(runs_folder(runs), twin)[0]:
-            if run.record.state != "done" or run.spec.model != model or not (run.folder / "model").exists():
-                continue
-            spec = run.spec
-            if spec.versions.model != code_version(cls) or spec.split_seed or spec.train_share < 1:
-                continue
-            if spec.encoder != DEFAULT_ENCODER or spec.item_vectors is not None:
-                continue
-            if source in ("real", "synthetic") and run.spec.source != source:
-                continue
-            if run.spec.config == resolve(cls, presets, run.spec.budget, overrides).config.model_dump():
-                fitting.append(run)
-        if fitting:
-            break
-    return max(fitting, key=lambda run: run.record.created, default=None)
+    for run in runs:
+        spec = run.spec
+        if run.record.state != "done" or spec.model != model or not (run.folder / "model").exists():
+            continue
+        if spec.split_seed or spec.train_share < 1 or spec.encoder != DEFAULT_ENCODER or spec.item_vectors is not None:
+            continue
+        if spec.config == resolve(cls, presets, spec.budget, overrides).config.model_dump():
+            fitting.append(run)
+    return sorted(fitting, key=lambda run: run.record.created)

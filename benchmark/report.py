@@ -31,7 +31,7 @@ def report(
     """Write the report of `dataset`: board, plots, prompt explorer, cards, claims.
 
     Args:
-        dataset: name, e.g. `bundle`.
+        dataset: name, e.g. `bundle`; as in `leaderboard`.
         out: the file (default: `report-<dataset>.html` in the runs folder).
         part, budget, k, ablations: of the board, as in `leaderboard`.
         runs: folder of the records (default: SLATEBENCH_RUNS or ./runs).
@@ -43,12 +43,12 @@ def report(
         UsageError: there is no finished run of that dataset, or `out` is a folder.
     """
     folder = runs_folder(runs)
-    path = named_path(out) if out else folder / f"report-{dataset}.html"
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder: name a file with --out, e.g. {path / f'report-{dataset}.html'}")
     board = leaderboard(dataset, part=part, budget=budget, k=k, ablations=ablations, runs=runs)
-    sweeps = sweep_plots(board, read_sweeps(folder, dataset))
-    page = render(board, _dataset(board), Extras(_claims(dataset, folder), sweeps))
+    path = named_path(out) if out else folder / f"report-{board.dataset}.html"
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name a file with --out, e.g. {path / f'report-{board.dataset}.html'}")
+    sweeps = sweep_plots(board, read_sweeps(folder, board.dataset))
+    page = render(board, _dataset(board), Extras(_claims(board.dataset, folder), sweeps))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, page)
     return path

@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from ..datasets.errors import UsageError
 from ..leaderboards.mlflow_view import log_runs
-from ..leaderboards.records import Run, folder_in_the_making, read_run, run_folder, write_record
+from ..leaderboards.records import Run, folder_in_the_making, read_run, run_folder, runs_of, write_record
 from ..leaderboards.schema import RunSpec, Versions
 from ..metrics.registry import METRICS_VERSION
 from .cell import Cell, load_data
@@ -25,11 +25,11 @@ def rescore(runs: Sequence[Run], *, bertscore: str | None = None) -> list[Run]:
         bertscore: also measure BERTScore, with this model.
 
     Raises:
-        UsageError: a run that did not finish, or data that are not those of the run.
+        UsageError: a run that did not finish or stands in no runs folder, or data that are not those of the run.
+        SlateBenchError: slates that are damaged, or that no model may emit.
     """
     done = []
-    for run in runs:
-        folder = run.folder.resolve().parents[2]
+    for run, folder in [(run, runs_of(run)) for run in runs]:
         done.append(_rescore(run, folder, bertscore))
         log_runs(done[-1:], folder)
     return done
@@ -54,7 +54,7 @@ def _rescore(run: Run, folder: Path, bertscore: str | None) -> Run:
         raise UsageError(
             f"{run.folder}: made on fingerprint {spec.fingerprint}, the data here have {data.dataset.fingerprint}"
         )
-    slates = read_slates(run.folder, data.dataset.part(spec.part).requests, data.dataset.catalog)
+    slates = read_slates(run, data.dataset.part(spec.part).requests, data.dataset.catalog)
     versions = Versions(
         model=spec.versions.model,
         features=spec.versions.features,

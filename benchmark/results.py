@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ..datasets.errors import UsageError, unknown_name
 from ..leaderboards.board import Board, System, build_board, headline, per_request, set_by_hand
 from ..leaderboards.command import bench_command
@@ -15,12 +13,13 @@ from ..leaderboards.report.charts import Figure, groups
 from ..leaderboards.report.sweeps import LATENCY, sweep_plots
 from ..leaderboards.sweeps import read_sweeps
 from ..leaderboards.tables import as_markdown, number, short_name
-from ..metrics.statistics import bootstrap_interval, paired_permutation_test
 from .claim_list import CLAIMS
 from .claims import merge_published, read_results
 from .claims_report import as_markdown as claims_markdown
 from .claims_report import pair_up
+from .compare import paired
 from .docs_pages import table
+from .today import today_of
 
 AGAINST = ("bm25", "dense", "hybrid", "prompt2vec", "trie-prior", "set-regressor")
 RELEVANCE = ("ndcg_sim_at_10", "ndcg_at_10", "map_sim_at_10", "map_at_10", "recall_at_10", "hit_at_10")
@@ -92,7 +91,7 @@ def _shown(figure: Figure) -> list[str]:
 
 
 def _sweeps_page(dataset: str, runs: list[Run], folder: Path) -> tuple[list[str], list[Figure]]:
-    plots = sweep_plots(build_board(runs, dataset), read_sweeps(folder, dataset))
+    plots = sweep_plots(_board(dataset, runs), read_sweeps(folder, dataset))
     # a trial's latency is of a few requests, whatever ran beside
     figures = [one for group in plots for one in group.figures if one.name != f"sweep-{LATENCY}"]
     lines = [f"# Sweeps on {dataset}", "", MADE, "", "Trials on requests of the validation part.", ""]
@@ -102,11 +101,19 @@ def _sweeps_page(dataset: str, runs: list[Run], folder: Path) -> tuple[list[str]
     return lines, figures
 
 
+def _board(dataset: str, runs: list[Run], ablations: bool = True) -> Board:
+    of_dataset = [run for run in runs if run.spec.dataset == dataset]
+    now = today_of(of_dataset[0])
+    board = build_board(of_dataset, dataset, ablations=ablations, stale=now.stale)
+    board.notices.extend(now.notices)
+    return board
+
+
 def _dataset_page(dataset: str, runs: list[Run]) -> tuple[list[str], list[Figure]]:
-    board = build_board(runs, dataset, ablations=False)
+    board = _board(dataset, runs, ablations=False)
     key = board.systems[0].runs[0].spec.board
     by_hand = any(set_by_hand(run) for run in runs if run.spec.board == key and run.record.state == "done")
-    everyone = build_board(runs, dataset) if by_hand else board
+    everyone = _board(dataset, runs) if by_hand else board
     have = {name for system in board.systems for name in system.summary}
     leader = headline(board.systems[0].runs[0].spec.cutoffs)
     lines = [f"# Results on {board.dataset}", "", MADE, "", "## Relevance", ""]
@@ -164,14 +171,16 @@ def _paired(board: Board, base: System, metrics: list[str]) -> list[str]:
             continue
         cells = [system.label]
         for metric in metrics:
-            a, b = per_request(system.scores, metric), per_request(base.scores, metric)
-            both = np.isfinite(a) & np.isfinite(b)
-            groups = [group for group, keep in zip(board.groups, both, strict=True) if keep]
-            mean, low, high = bootstrap_interval((a - b)[both], groups=groups)
-            p = paired_permutation_test(a[both], b[both], groups=groups)
-            cells.append(f"{number(mean, low, high)} [{number(low, low, high)}, {number(high, low, high)}], p {p:.4f}")
+            row = paired(metric, per_request(system.scores, metric), per_request(base.scores, metric), board.groups)
+            cells.append(_difference(row["difference"], row["low"], row["high"], row["p"]))
         rows.append(tuple(cells))
     return table(("system", *(short_name(metric) for metric in metrics)), rows)
+
+
+def _difference(mean: float | None, low: float | None, high: float | None, p: float | None) -> str:
+    if mean is None or low is None or high is None:
+        return f"{number(mean)}, no interval"
+    return f"{number(mean, low, high)} [{number(low, low, high)}, {number(high, low, high)}], p {p:.4f}"
 
 
 def _again(board: Board) -> list[str]:

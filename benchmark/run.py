@@ -23,9 +23,10 @@ from ..datasets.ceilings import ceilings
 from ..datasets.errors import FaultySlates, SlateBenchError
 from ..datasets.health import health_lines
 from ..datasets.schema import EMPTY, Catalog, PartName, Slates, references_closed, train_data
-from ..datasets.table import read_table, write_table
+from ..datasets.table import write_table
 from ..leaderboards.board import headline
-from ..leaderboards.records import AGAIN, Run, find_run, folder_in_the_making, run_folder, write_record, write_text
+from ..leaderboards.checked import damaged, diagnostics_of, slates_of
+from ..leaderboards.records import Run, find_run, folder_in_the_making, run_folder, write_record, write_text
 from ..leaderboards.schema import Estimate, Record, State
 from ..metrics.evaluate import evaluate, summarise
 from ..models.base import SlateModel
@@ -237,24 +238,26 @@ def write_slates(folder: Path, slates: Slates, requests: pl.DataFrame, catalog: 
     write_table(pl.DataFrame(keys | diagnostics), folder / "diagnostics.parquet")
 
 
-def read_slates(folder: Path, requests: pl.DataFrame, catalog: Catalog) -> Slates:
-    """What `write_slates` wrote, as Slates.
+def read_slates(run: Run, requests: pl.DataFrame, catalog: Catalog) -> Slates:
+    """What `write_slates` wrote, through the same border as what a model emits.
 
     Raises:
-        SlateBenchError: the slates are for other requests or hold ids that the catalogue does not know.
+        SlateBenchError: the slates are damaged, for other requests, or break the contract.
     """
-    frame = read_table(folder / "slates.parquet", AGAIN)
-    S = frame["sample"].n_unique()
-    if frame.height != requests.height * S or frame["request"][::S].to_list() != requests["request"].to_list():
-        raise SlateBenchError(f"{folder}/slates.parquet: made for other requests; run the bench again")
-    K = int(frame["items"].list.len()[0])
-    index = pl.DataFrame({"id": catalog.ids, "index": np.arange(len(catalog))})
-    flat = pl.DataFrame({"id": frame["items"].explode()}).join(index, on="id", how="left", maintain_order="left")
-    if flat.filter(pl.col("id").is_not_null() & pl.col("index").is_null()).height:
-        raise SlateBenchError(f"{folder}/slates.parquet: ids that the catalogue does not know; run the bench again")
-    items = flat["index"].fill_null(EMPTY).to_numpy().astype(np.int64).reshape(requests.height, S, K)
-    extra = read_table(folder / "diagnostics.parquet", AGAIN).drop("request", "sample")
-    return Slates(items, {name: extra[name].to_numpy().reshape(requests.height, S) for name in extra.columns})
+    spec = run.spec
+    shape = (requests.height, spec.samples)
+    items = slates_of(run, requests["request"].to_list())["items"].explode()
+    index = items.replace_strict(list(catalog.index), range(len(catalog)), default=None, return_dtype=pl.Int64)
+    if foreign := items.filter(items.is_not_null() & index.is_null()).to_list():
+        raise damaged(run, "slates.parquet", f"the catalogue does not know '{foreign[0]}'")
+    diagnostics = diagnostics_of(run, requests["request"].to_list())
+    slates = Slates(index.fill_null(EMPTY).to_numpy().astype(np.int64).reshape(*shape, spec.k),
+                    {name: diagnostics[name].to_numpy().reshape(shape) for name in diagnostics.columns})  # fmt: skip
+    try:
+        slates.check(requests, len(catalog), spec.k, spec.samples)
+    except FaultySlates as error:
+        raise damaged(run, "slates.parquet", str(error)) from error
+    return slates
 
 
 def base_record(plan: Plan, state: State, reason: str | None = None) -> Record:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..leaderboards.board import Board, build_board
+from ..leaderboards.board import Board, NoRuns, build_board
 from ..leaderboards.records import list_runs, runs_folder
 from ..leaderboards.schema import Budget, RunSpec
+from .today import no_runs, today
 
 
 def leaderboard(
@@ -22,7 +23,7 @@ def leaderboard(
     """The board of `dataset`: `.systems` from best to worst, `.frame` as a polars table.
 
     Args:
-        dataset: name, e.g. `bundle`.
+        dataset: name, e.g. `bundle`; where its data and runs on them are not here, its synthetic twin stands in.
         part: `test` or `valid`.
         budget, k: by default those of the newest finished run.
         like: the board on which this spec stands.
@@ -32,7 +33,14 @@ def leaderboard(
     Raises:
         UsageError: there is no finished run of that dataset.
     """
-    found, problems = list_runs(runs_folder(runs), dataset)
-    board = build_board(found, dataset, part=part, budget=budget, k=k, like=like, ablations=ablations)
+    folder = runs_folder(runs)
+    now = today(dataset, folder)
+    found, problems = list_runs(folder, now.dataset)
+    try:
+        board = build_board(found, now.dataset, part=part, budget=budget, k=k, like=like, ablations=ablations,
+                            stale=now.stale)  # fmt: skip
+    except NoRuns as error:
+        raise no_runs(str(error), now, folder) from error
     board.not_comparable.extend(("unreadable record", problem) for problem in problems)
+    board.notices.extend(notice for notice in now.notices if notice not in board.notices)
     return board

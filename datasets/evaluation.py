@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,18 @@ def evaluation_embedding(dataset: SlateDataset, *, cache: Path | None = None) ->
         dataset: the dataset; `ppmi-slates` uses the slates of all its parts, for evaluation only.
         cache: default `SLATEBENCH_CACHE`, else the user's cache folder.
     """
+    version, build = _recipe(dataset)
+    path = (cache or cache_folder()) / "evaluation" / f"{version}.safetensors"
+    return EvaluationSpace(cached_array(path, "vectors", lambda: {"vectors": build()}), version)
+
+
+def evaluation_version(dataset: SlateDataset) -> str:
+    """The version of `evaluation_embedding(dataset)`, without making it."""
+    return _recipe(dataset)[0]
+
+
+def _recipe(dataset: SlateDataset) -> tuple[str, Callable[[], np.ndarray]]:
+    """The version of a dataset's evaluation embedding, and what makes its vectors."""
     kind = dataset.card.evaluation_embedding
     if kind == "lsa-text":
         source = evaluation_texts(dataset.catalog)
@@ -52,9 +65,7 @@ def evaluation_embedding(dataset: SlateDataset, *, cache: Path | None = None) ->
         build = partial(ppmi_slates, source, len(dataset.catalog))
         reading = ""
     key = f"{RECIPES[kind]}{reading}|{len(dataset.catalog)}|{json.dumps(source)}"
-    version = f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-    path = (cache or cache_folder()) / "evaluation" / f"{version}.safetensors"
-    return EvaluationSpace(cached_array(path, "vectors", lambda: {"vectors": build()}), version)
+    return f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:12]}", build
 
 
 def evaluation_texts(catalog: Catalog) -> list[str]:

@@ -204,8 +204,8 @@ class Found:
     notice: str | None = None
 
 
-def find_files(card: DatasetCard) -> Path:
-    """The data folder of the card's files; downloads them if need be.
+def find_files(card: DatasetCard, download: bool = True) -> Path:
+    """The data folder of the card's files; downloads them if need be, unless told not to.
 
     Raises:
         DataError: they can't be had; says why and what to do.
@@ -219,6 +219,8 @@ def find_files(card: DatasetCard) -> Path:
             f"the data of '{card.name}' is not here: {card.instructions or card.homepage} "
             f"Put it in {place} and set SLATEBENCH_DATA=<folder>"
         )
+    if not download:
+        raise DataError(f"{_lacking(card)}the data of '{card.name}' is not here: slatebench datasets fetch {card.name}")
     try:
         return fetch(card)
     except DataError as error:

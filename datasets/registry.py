@@ -67,8 +67,10 @@ def _plugin_card(point: EntryPoint) -> DatasetCard:
     return card
 
 
-def find_dataset(name: str, source: SourceChoice = "auto") -> Found:
+def find_dataset(name: str, source: SourceChoice = "auto", *, download: bool = True) -> Found:
     """What `load_dataset(name, source=source)` will load, and from where.
+
+    Without `download` data that would have to be fetched count as data that can't be had.
 
     Raises:
         UsageError: unknown name or source, or no synthetic twin.
@@ -86,7 +88,7 @@ def find_dataset(name: str, source: SourceChoice = "auto") -> Found:
             raise UsageError(f"dataset '{name}' has no synthetic twin: use source 'real'")
         return Found(card.twin, None)
     try:
-        return Found(name, find_files(card))
+        return Found(name, find_files(card, download))
     except DataError as error:
         if source == "real" or card.twin is None:
             raise

@@ -6,18 +6,19 @@ Knows nothing of models: records in, a table out (PROTOCOL section 6).
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
-from ..datasets.errors import UsageError
+from ..datasets.errors import SlateBenchError, UsageError
 from ..datasets.text_encoder import DEFAULT_ENCODER
-from ..metrics.base import Scores, read_scores
-from ..metrics.evaluate import Summary, summarise
+from ..metrics.base import Scores
+from ..metrics.evaluate import Summary, mean_over, summarise
 from ..metrics.registry import metric_info
 from ..metrics.statistics import rank_bands
+from .checked import requests_of, scores_of
 from .records import Run
 from .schema import RunSpec
 
@@ -25,6 +26,10 @@ HEADLINE = "ndcg_sim_at_10"
 CEILING = "ceiling:"
 FLOORS = ("random", "popularity")
 ALPHA = 0.05  # of the paired tests, after Holm
+
+
+class NoRuns(UsageError):
+    """There is no finished run of what was asked for."""
 
 
 def headline(cutoffs: Sequence[int]) -> str:
@@ -167,9 +172,12 @@ def build_board(
     k: int | None = None,
     like: RunSpec | None = None,
     ablations: bool = True,
+    stale: Callable[[Run], str | None] = lambda run: None,
     seed: int = 0,
 ) -> Board:
     """The board of a dataset. Only what may be compared stands on it; the rest is listed with the reason.
+
+    Where there are runs of today, no other stands beside them; where there are none, a notice says so.
 
     Args:
         runs: records, of any datasets.
@@ -179,10 +187,13 @@ def build_board(
             the usual split goes before others.
         like: the board on which this spec stands, in place of `part`, `budget` and `k`.
         ablations: systems with settings set by hand stand on it too.
+        stale: why a run is not of today: of other data or of an older version (None: it is).
         seed: of bootstrap and permutation tests.
 
     Raises:
-        UsageError: there is no finished run of this dataset and part; without ablations, none with usual settings.
+        NoRuns: there is no finished run of this dataset and part.
+        UsageError: without ablations, there is none with usual settings.
+        SlateBenchError: the files of all these runs are damaged.
     """
     of_dataset = [run for run in runs if run.spec.dataset == dataset]
     done = [run for run in of_dataset if run.record.state == "done"]
@@ -192,28 +203,34 @@ def build_board(
     if like is not None:
         wanted = [run for run in done if run.spec.board == like.board]
     if not wanted:
-        known = ", ".join(sorted({run.spec.dataset for run in runs})) or "none"
-        raise UsageError(
+        raise NoRuns(
             f"no finished run of {dataset} ({part}{f', {budget}' if budget else ''}{f', k={k}' if k else ''}): "
-            f"`slatebench bench MODEL --dataset {dataset}` makes one. Datasets with runs: {known}"
+            f"`slatebench bench MODEL --dataset {dataset}` makes one"
         )
-    key = max(wanted, key=lambda run: (run.spec.train_share, -run.spec.split_seed, run.record.created)).spec.board
-    on_board, superseded = _newest([run for run in wanted if run.spec.board == key])
+    outdated = {run.spec.hash: why for run in of_dataset if (why := stale(run)) is not None}
+    today = [run for run in wanted if run.spec.hash not in outdated]
+    key = max(today or wanted, key=lambda r: (r.spec.train_share, -r.spec.split_seed, r.record.created)).spec.board
+    on_board, superseded = _newest([run for run in today or wanted if run.spec.board == key])
     by_hand = [] if ablations else [run for run in on_board if set_by_hand(run)]
     on_board = [run for run in on_board if run not in by_hand]
     if not on_board:
         raise UsageError(f"all finished runs of {dataset} have settings set by hand: leave out --no-ablations")
-    apart = [(run.record.label, _difference(run, key)) for run in done if run.spec.board != key]
+    why_apart = outdated if today else {}
+    apart = [(run.record.label, why_apart.get(run.spec.hash) or _difference(run, key)) for run in done
+             if run.spec.board != key or run.spec.hash in why_apart]  # fmt: skip
     apart += [(run.record.label, "a newer run of the same system stands here") for run in superseded]
-    failed = [run for run in of_dataset if run.record.state not in ("done", "skipped") and run.spec.board == key]
+    asked = on_board[0].spec.asked
+    failed = [run for run in of_dataset if run.record.state not in ("done", "skipped")
+              and (run.spec.board == key or (run.spec.asked == asked and run.spec.hash not in outdated))]  # fmt: skip
+    scores_by_run, groups = _scores(on_board, apart)
+    on_board = [run for run in on_board if run.spec.hash in scores_by_run]
     by_system: dict[str, list[Run]] = defaultdict(list)
     for run in on_board:
         by_system[run.spec.system].append(run)
-    groups = on_board[0].requests["group"].to_list()
     rows = []
     for members in by_system.values():
         members.sort(key=lambda run: run.spec.seed)
-        scores = [read_scores(run.scores, per_run(run)) for run in members]
+        scores = [scores_by_run[run.spec.hash] for run in members]
         rows.append((members, scores, summarise(scores, groups, seed=seed)))
     if len(models := bertscore_models(on_board)) > 1:
         apart.append(("BERTScore", f"measured with {' and '.join(sorted(models))}"))
@@ -221,6 +238,8 @@ def build_board(
     leader = headline(on_board[0].spec.cutoffs)
     rows.sort(key=lambda row: -(row[2][leader]["mean"] or 0))
     contenders = [row for row in rows if kind_of(row[0][0].spec.model) != "ceiling"]
+    if not contenders:
+        raise SlateBenchError(f"nothing but ceilings on the board of {dataset}: {'; '.join(why for _, why in apart)}")
     values = np.stack([per_request(scores, leader) for _, scores, _ in contenders], axis=1)  # [P, systems]
     ranking = rank_bands(values, groups=groups, seed=seed, alpha=ALPHA)
     labels = _labels([members[0] for members, _, _ in rows])
@@ -237,6 +256,9 @@ def build_board(
     systems.sort(key=lambda system: system.kind == "ceiling")
     part, budget = on_board[0].spec.part, on_board[0].spec.budget
     notices = list(dict.fromkeys(run.record.notice for run in on_board if run.record.notice))
+    notices += dict.fromkeys(
+        f"not of today: {outdated[run.spec.hash]}" for run in on_board if run.spec.hash in outdated
+    )
     if by_hand:
         hidden = len({run.spec.system for run in by_hand})
         notices.append(f"left out, with settings set by hand: {hidden} system{'s' if hidden > 1 else ''}")
@@ -253,15 +275,30 @@ def bertscore_models(runs: Sequence[Run]) -> set[str]:
 
 def per_request(scores: Sequence[Scores], metric: str) -> np.ndarray:
     """Value of each request, its mean over samples and seeds [P]."""
-    per_seed = [
-        s.values[metric] if s.values[metric].ndim == 1 else np.nanmean(s.values[metric], axis=1) for s in scores
-    ]
-    return np.nanmean(per_seed, axis=0)
+    per_seed = [s.values[metric] if s.values[metric].ndim == 1 else mean_over(s.values[metric], 1) for s in scores]
+    return mean_over(np.stack(per_seed), 0)
 
 
-def per_run(run: Run) -> dict[str, float | None]:
-    """Figures of scope `run`, which stand in the record alone."""
-    return {name: e.mean for name, e in run.record.metrics.items() if metric_info(name).scope == "run"}
+def _scores(runs: Sequence[Run], apart: list[tuple[str, str]]) -> tuple[dict[str, Scores], list[str]]:
+    """Scores by the hash of each run, and the group of each request; a damaged run is told in `apart` and left out."""
+    found: dict[str, Scores] = {}
+    problems, asked = [], None
+    for run in runs:
+        try:
+            scores, requests = scores_of(run), requests_of(run)
+        except SlateBenchError as error:
+            problems.append(error)
+            apart.append((run.record.label, str(error)))
+            continue
+        if asked is None:
+            asked = requests
+        if scores.requests == asked["request"].to_list():
+            found[run.spec.hash] = scores
+        else:
+            apart.append((run.record.label, f"{run.folder} was asked other requests: run it again with --rerun"))
+    if asked is None:
+        raise problems[0]
+    return found, asked["group"].to_list()
 
 
 def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:

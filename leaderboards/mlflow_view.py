@@ -16,12 +16,10 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from ..datasets.errors import SlateBenchError
-from ..metrics.base import read_scores
 from ..metrics.evaluate import Summary, summarise
-from .board import kind_of, per_run
+from .board import kind_of
+from .checked import requests_of, scores_of
 from .mlflow_store import connect, is_database, named_errors, view_lock
 from .mlflow_text import (
     MACHINERY,
@@ -275,9 +273,8 @@ def _summary(done: Sequence[Run]) -> tuple[dict[str, Summary], str | None]:
     if len(done) < 2:
         return {name: Summary(**value.model_dump()) for run in done for name, value in run.record.metrics.items()}, None
     try:
-        groups = done[0].requests["group"].to_list()
-        return summarise([read_scores(run.scores, per_run(run)) for run in done], groups), None
-    except (SlateBenchError, OSError, pl.exceptions.PolarsError) as error:
+        return summarise([scores_of(run) for run in done], requests_of(done[0])["group"].to_list()), None
+    except SlateBenchError as error:
         return {}, str(error)
 
 

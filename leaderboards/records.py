@@ -43,25 +43,25 @@ class Run:
 
     @cached_property
     def scores(self) -> pl.DataFrame:
-        """Long table: request, sample (or null), metric, value.
+        """Long table: request, sample (or null), metric, value; `checked.scores_of` checks it.
 
         Raises:
             SlateBenchError: the run has no scores (it failed) or its file is damaged.
         """
-        return self._table("scores")
+        return self.table("scores.parquet")
 
     @cached_property
     def slates(self) -> pl.DataFrame:
-        """Slates in original ids: request, sample, items (null = empty slot)."""
-        return self._table("slates")
+        """Slates in original ids: request, sample, items (null = empty slot); `checked.slates_of` checks them."""
+        return self.table("slates.parquet")
 
-    @cached_property
-    def requests(self) -> pl.DataFrame:
-        """The requests of the part, in the order of the scores."""
-        return self._table("requests")
+    def table(self, name: str) -> pl.DataFrame:
+        """The table in a file of the run, as it is.
 
-    def _table(self, name: str) -> pl.DataFrame:
-        return read_table(self.folder / f"{name}.parquet", AGAIN)
+        Raises:
+            DataError: no such file, or none that can be read.
+        """
+        return read_table(self.folder / name, AGAIN)
 
 
 def runs_folder(runs: Path | str | None = None) -> Path:
@@ -81,6 +81,26 @@ def runs_folder(runs: Path | str | None = None) -> Path:
 def run_folder(runs: Path, spec: RunSpec) -> Path:
     """Where the record of `spec` stands."""
     return runs / spec.dataset / folder_name(spec.model) / spec.hash
+
+
+def runs_of(run: Run) -> Path:
+    """The runs folder in which a run stands.
+
+    Raises:
+        UsageError: it stands in none, e.g. in a copy of its folder elsewhere.
+    """
+    folder = run.folder.resolve()
+    place = run_folder(Path(), run.spec)
+    if folder.parts[-3:] != place.parts:
+        raise UsageError(f"{run.folder} stands in no runs folder: copy it to <runs>/{place.as_posix()} and name that")
+    return folder.parents[2]
+
+
+def datasets_with_runs(runs: Path) -> list[str]:
+    """Names of the datasets that have a record."""
+    return sorted(
+        {path.parents[2].name for path in runs.glob("*/*/*/record.json") if not path.parents[2].name.startswith(".")}
+    )
 
 
 def read_run(folder: Path) -> Run:

@@ -75,6 +75,11 @@ class RunSpec(_Strict):
         return _digest(self.model_dump(exclude={"seed"}))
 
     @property
+    def asked(self) -> tuple[object, ...]:
+        """What was asked for, whatever the data and the code were then."""
+        return self.dataset, self.part, self.k, self.budget, self.split_seed, self.train_share
+
+    @property
     def board(self) -> tuple[str, str, str, int, str, str, str, str]:
         """What two runs must share to stand on one board (PROTOCOL section 6)."""
         return (self.dataset, self.fingerprint, self.part, self.k, self.budget, self.versions.metrics,

@@ -188,7 +188,8 @@ def tuned(runs: Path, spec: RunSpec) -> Tuned:
     """The tuned settings of a run's model.
 
     Raises:
-        UsageError: nobody tuned it on this data with this budget, share of the train slates, encoder and item vectors.
+        UsageError: nobody tuned it on this data with this budget, share of the train slates, encoder and item vectors,
+            or somebody did with another version.
     """
     path = _tuned_file(runs, spec)
     asked = "".join(f" --{option} {value}" for option, value in unusual_data(spec).items())
@@ -204,7 +205,20 @@ def tuned(runs: Path, spec: RunSpec) -> Tuned:
     if found.fingerprint != spec.fingerprint:
         here = spec.fingerprint
         raise UsageError(f"{path}: tuned on fingerprint {found.fingerprint}, the data here have {here}: {mend}")
+    then = _versions(path.parent / found.study)
+    if then is not None and then != spec.versions:
+        pairs = zip(then, spec.versions, strict=True)
+        apart = ", ".join(f"{name} {old}, now {now}" for (name, old), (_, now) in pairs if old != now)
+        raise UsageError(f"{path}: tuned with another version ({apart}): {mend}")
     return found
+
+
+def _versions(study: Path) -> Versions | None:
+    """The versions with which a study was made; None where it is gone."""
+    try:
+        return read_study(study).versions
+    except SlateBenchError:
+        return None
 
 
 def _tuned_file(runs: Path, spec: StudySpec | RunSpec) -> Path:

@@ -79,7 +79,7 @@ def evaluate(
         elif metric.curve_of is not None and S > 1:
             for name in [metric.curve_of.format(k=k) for k in (cutoffs if "{k}" in metric.name else [0])]:
                 if name in values:
-                    curve = {f"{name}_m{m}": mean for m, mean in enumerate(_mean_over(values[name], axis=0), start=1)}
+                    curve = {f"{name}_m{m}": mean for m, mean in enumerate(mean_over(values[name], axis=0), start=1)}
                     per_run |= {n: _or_none(mean) for n, mean in curve.items() if only is None or n in only}
     return Scores(truth.requests, values, per_run)
 
@@ -125,9 +125,9 @@ def summarise(
     per_seed = np.stack(  # [seeds, P, metrics]
         [np.stack([_per_request(run, name) for name in names], axis=-1) for run in runs]
     ) if names else np.empty((len(runs), len(groups), 0))  # fmt: skip
-    per_request = _mean_over(per_seed, axis=0)  # [P, metrics]
+    per_request = mean_over(per_seed, axis=0)  # [P, metrics]
     mean, low, high = bootstrap_intervals(per_request, groups=groups, seed=seed, resamples=resamples)
-    spread = _spread(_mean_over(per_seed, axis=1))  # [metrics]
+    spread = _spread(mean_over(per_seed, axis=1))  # [metrics]
     n = np.isfinite(per_request).sum(0)
     result: dict[str, Summary] = {}
     for i, name in enumerate(names):
@@ -135,7 +135,7 @@ def summarise(
                                sd_over_seeds=_or_none(spread[i]))  # fmt: skip
     for name in dict.fromkeys(name for run in runs for name in run.per_run):
         over_seeds = np.array([[np.nan if (v := run.per_run.get(name)) is None else v] for run in runs])
-        result[name] = Summary(mean=_or_none(_mean_over(over_seeds, axis=0)[0]), low=None, high=None,
+        result[name] = Summary(mean=_or_none(mean_over(over_seeds, axis=0)[0]), low=None, high=None,
                                n=int(np.isfinite(over_seeds).sum()),
                                sd_over_seeds=_or_none(_spread(over_seeds)[0]))  # fmt: skip
     return result
@@ -145,10 +145,10 @@ def _per_request(run: Scores, name: str) -> np.ndarray:
     values = run.values.get(name)
     if values is None:
         return np.full(len(run.requests), np.nan)
-    return values if values.ndim == 1 else _mean_over(values, axis=1)
+    return values if values.ndim == 1 else mean_over(values, axis=1)
 
 
-def _mean_over(values: np.ndarray, axis: int) -> np.ndarray:
+def mean_over(values: np.ndarray, axis: int) -> np.ndarray:
     """Mean along `axis` without the nulls; NaN where all are null."""
     there = np.isfinite(values)
     n = there.sum(axis)

@@ -10,6 +10,7 @@ import polars as pl
 
 from ...datasets.schema import SlateDataset
 from ..board import Board, headline
+from ..checked import requests_of, slates_of
 from ..records import Run
 from ..tables import short_name
 
@@ -31,8 +32,8 @@ def explorer(board: Board, dataset: SlateDataset | None, limit: int = LIMIT) -> 
         with slates [P][samples][slots] as places in `titles`; `notes` on what is left out.
     """
     systems = [system for system in board.systems if system.kind != "ceiling"]
-    requests = systems[0].runs[0].requests
-    samples = max(int(run.slates["sample"].max() or 0) + 1 for run in (s.runs[0] for s in systems))  # type: ignore[arg-type]
+    requests = requests_of(systems[0].runs[0])
+    samples = max(system.runs[0].spec.samples for system in systems)
     keep = np.arange(requests.height)
     counts = [min(samples, step) for step in STEPS if step <= samples] or [samples]
     while True:
@@ -102,7 +103,7 @@ def _payload(board: Board, dataset: SlateDataset | None, requests: pl.DataFrame,
 
 def _cut(run: Run, requests: pl.DataFrame, samples: int) -> pl.DataFrame:
     wanted = pl.col("request").is_in(requests["request"].to_list())
-    return run.slates.filter(wanted & (pl.col("sample") < samples)).select("request", "sample", "items")
+    return slates_of(run).filter(wanted & (pl.col("sample") < samples)).select("request", "sample", "items")
 
 
 def _of_dataset(

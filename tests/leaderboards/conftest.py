@@ -53,7 +53,8 @@ def run_writer(runs: Path) -> MakeRun:
             table = table[:, None] if table.ndim == 1 else table
             for p, s in np.ndindex(*table.shape):
                 rows.append((ids[p], s, name, None if np.isnan(table[p, s]) else table[p, s]))
-        metrics = {name: Estimate(mean=float(np.nanmean(table)), n=P) for name, table in values.items()}
+        known = {name: np.asarray(table)[np.isfinite(table)] for name, table in values.items()}
+        metrics = {name: Estimate(mean=float(v.mean()) if v.size else None, n=P) for name, v in known.items()}
         facts = {"created": "2026-01-01T00:00:00+00:00", "label": made.model, "metrics": metrics, **(record or {})}
         final.parent.mkdir(parents=True, exist_ok=True)
         with folder_in_the_making(final) as folder:
@@ -62,7 +63,11 @@ def run_writer(runs: Path) -> MakeRun:
             asked = {"request": ids, "group": groups or ids, "prompt": prompts or [f"prompt {p}" for p in range(P)]}
             pl.DataFrame(asked).write_parquet(folder / "requests.parquet")
             slates = slates or [[[f"{made.model} item {i}" for i in range(3)]] for _ in ids]
-            long = [(ids[p], s, items) for p, samples in enumerate(slates) for s, items in enumerate(samples)]
+            long = [
+                (ids[p], s, items + [None] * (made.k - len(items)))
+                for p, samples in enumerate(slates)
+                for s, items in enumerate(samples)
+            ]
             kinds = {"request": pl.String, "sample": pl.Int64, "items": pl.List(pl.String)}
             pl.DataFrame(long, schema=kinds, orient="row").write_parquet(folder / "slates.parquet")
             write_record(folder, Record(spec=made, state=state, **facts))  # type: ignore[arg-type]
