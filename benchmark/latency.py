@@ -19,6 +19,7 @@ import numpy as np
 from filelock import FileLock
 
 from ..datasets.errors import SlateBenchError, UsageError
+from ..leaderboards.checked import requests_of
 from ..leaderboards.records import HOST, Run, read_run, write_record
 from .budgets import MEASURING
 from .cell import CEILING, Cell, seeded
@@ -151,7 +152,7 @@ class TimedModel:
 
 def prompt_rows(run: Run, n: int) -> list[int]:
     """Rows of the run's requests to time: all in a fixed random order, again from the start if there are too few."""
-    P = run.requests.height
+    P = requests_of(run).height
     return [int(row) for row in np.resize(np.random.default_rng(0).permutation(P), n)]
 
 
