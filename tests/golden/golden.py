@@ -32,7 +32,7 @@ def lines(items: np.ndarray) -> list[str]:
 def differences(frozen: Entry, found: Entry, *, slots: float, close: Mapping[str, float]) -> list[str]:
     """What of an entry is another: slates of which fewer than a share `slots` of the slots agree, numbers not `close`.
 
-    A line of numbers is held to its `close` (by name) times its largest number, any other to the `close` of "" as is.
+    A line of numbers is held to its `close` (by name) times its largest, any other to the `close` of "" as it stands.
     """
     wrong = []
     old, new = ([slate.split() for slate in entry.get("slates", [])] for entry in (frozen, found))
