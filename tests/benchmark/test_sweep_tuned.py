@@ -38,6 +38,9 @@ def test_tuned_settings_go_into_a_bench(plugins: Path, tmp_path: Path) -> None:
         tuned(tmp_path, spec.model_copy(update={"model": "popularity"}))
     with pytest.raises(UsageError, match="tuned on fingerprint"):
         tuned(tmp_path, spec.model_copy(update={"fingerprint": "another"}))
+    newer = spec.versions.model_copy(update={"model": "newer"})
+    with pytest.raises(UsageError, match=r"tuned with another version \(model .*, now newer\): slatebench sweep bm25"):
+        tuned(tmp_path, spec.model_copy(update={"versions": newer}))
 
 
 def test_settings_that_are_so_anyway_make_the_models_own_row(plugins: Path) -> None:

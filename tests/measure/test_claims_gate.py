@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ from slatebench.benchmark.claims import (
 from slatebench.benchmark.claims_report import as_html, as_markdown, pair_up
 from slatebench.benchmark.cli import app
 from slatebench.datasets.errors import SlateBenchError, UsageError
-from slatebench.leaderboards.records import Run, read_run
+from slatebench.leaderboards.records import Run, read_run, write_record
 from slatebench.metrics.registry import metric_info
 from slatebench.metrics.statistics import bootstrap_interval
 from slatebench.models.base import resolve
@@ -356,6 +357,16 @@ def test_results_are_kept_and_reported(bed):
     assert shown in text and shown in page
     row = next(line for line in text.splitlines() if "`test-better`" in line)
     assert row.endswith(f"| **held** (smoke) {better.value:.3f} [{better.low:.3f}, {better.high:.3f}] |")
+
+
+def test_a_result_from_runs_of_an_older_version_says_so(bed, tmp_path):
+    folder, _, results = bed
+    shutil.copytree(folder, tmp_path / "runs")
+    run = read_run(tmp_path / "runs" / results["test-better"].runs[0])
+    older = run.spec.model_copy(update={"versions": run.spec.versions.model_copy(update={"metrics": "0"})})
+    write_record(run.folder, run.record.model_copy(update={"spec": older}))
+    (told,) = [result for result in read_results(tmp_path / "runs") if result.claim == "test-better"]
+    assert "of another version of the metrics than today's (0, now" in told.verdict_line
 
 
 def test_a_result_is_not_overwritten_by_not_run(tmp_path):
