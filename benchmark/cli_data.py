@@ -98,7 +98,7 @@ def audit(name: Name, source: SourceOption = "auto", json_: JsonOption = False) 
         print(json.dumps({"dataset": report.name, "fingerprint": report.fingerprint, **tables}))
         return
     print(f"{report.name}, fingerprint {report.fingerprint}")
-    texts = pl.DataFrame({"measure": [*health], "value": [*health.values()]})
+    texts = pl.DataFrame({"measure": [*health], "value": [*health.values()]}, strict=False)
     for frame in (report.overall, report.parts, texts):
         output_console().print(frame_table(frame))
     for line in health_lines(health):
