@@ -98,7 +98,7 @@ def audit(name: Name, source: SourceOption = "auto", json_: JsonOption = False) 
         say(to_json({"dataset": report.name, "fingerprint": report.fingerprint, **tables}))
         return
     say(f"{report.name}, fingerprint {report.fingerprint}")
-    texts = pl.DataFrame({"measure": [*health], "value": [*health.values()]})
+    texts = pl.DataFrame({"measure": [*health], "value": [*health.values()]}, strict=False)
     console = output_console()
     for frame in (report.overall, report.parts, texts):
         console.print(frame_table(frame, console.width))

@@ -87,6 +87,8 @@ def test_an_empty_evaluation_space_is_said(benched, places, slatebench):
 def test_the_audit_says_what_the_encoder_does_not_know(places, slatebench):
     done = slatebench("datasets", "audit", "curated", "--json", SLATEBENCH_DATA=str(places["NFC"]))
     health = json.loads(done.out)["texts"]
+    shown = slatebench("datasets", "audit", "curated", SLATEBENCH_DATA=str(places["NFC"]))
+    assert "items are mostly unknown to the text encoder" in shown.out
     assert health["items"] == 30 and health["slate_items_without_vector"] == 0 == health["items_without_words"]
     assert health["items_unknown"] >= 10 and 0 < health["unknown_pieces_of_prompts"] < 1
 
