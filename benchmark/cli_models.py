@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +17,10 @@ models_app = typer.Typer(help="List, show, add and test models.", no_args_is_hel
 @models_app.command("list")
 def list_(json_: JsonOption = False) -> None:
     """All models: built in and plug-ins."""
-    from ..models.registry import model_titles
+    from ..models.registry import model_titles, refused_models
 
+    for line in refused_models():
+        print(f"note: {line}", file=sys.stderr)
     rows = [{"model": name, "title": title} for name, title in model_titles().items()]
     if json_:
         print(json.dumps(rows))
