@@ -29,7 +29,8 @@ from ..models.registry import BUILTIN
 from .budgets import MEASURING
 from .cell import CEILING, Cell, Plan, cell_of
 from .grid import Shard, expected_seconds, longest_first, run_cells, take_shard
-from .machine import check_processes, other_libraries, threads
+from .limits import check_processes, check_seeds
+from .machine import other_libraries, threads
 from .run import base_record, usable_run
 from .worker import Outcome, Worker
 
@@ -130,6 +131,7 @@ def bench(
     datasets = [datasets] if isinstance(datasets, str) else list(datasets)
     if not models or not datasets or not seeds:
         raise UsageError("name at least one model, one dataset and one seed")
+    check_seeds(seeds, "seeds")
     common = {"part": part, "budget": budget, "source": source, "split_seed": split_seed, "train_share": train_share,
               "k": k, "encoder": encoder, "item_vectors": item_vectors, "bertscore": bertscore, "timeout": timeout,
               "memory_gib": memory_gib}  # fmt: skip

@@ -29,6 +29,7 @@ from ..models.registry import code_version, model_class, parse_model
 from .budgets import MEASURING
 
 CEILING = "ceiling"
+JSON_KINDS = ("float", "int", "str", "bool", "list", "dict", "NoneType")  # what pydantic adds to a JSON value's place
 SLOTS = 200_000_000  # of all slates of a run: 1.6 GB as numbers alone
 
 
@@ -75,7 +76,8 @@ def cell_of(**values: Any) -> Cell:
 def wrong_value(error: ValidationError) -> str:
     """The first thing that is wrong with values, as one line: which, what it is and why it is refused."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("dict[", "list[", "function-")))
+    *path, last = (str(part) for part in first["loc"])
+    where = ".".join(path if last in JSON_KINDS else [*path, last]).removeprefix("overrides.")
     if first["type"] == "missing":
         return f"{where}: {first['msg']}"
     return f"{where}={one_line(first['input'], 80)}: {first['msg']}"

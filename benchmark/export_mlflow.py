@@ -10,7 +10,7 @@ from pathlib import Path
 from ..datasets.errors import SlateBenchError, UsageError
 from ..leaderboards.mlflow_view import connect, log_runs, run_of, without_password
 from ..leaderboards.records import Run
-from ..models.registry import parse_model
+from ..models.registry import model_class, parse_model
 
 CODE = Path(__file__).with_name("pyfunc_model.py")
 NAME = "recommender"
@@ -37,11 +37,12 @@ def export_mlflow(run: Run) -> Exported:
 
     Raises:
         UsageError: the run has no fitted model (it failed, or is a ceiling).
-        SlateBenchError: MLflow can't be reached.
+        SlateBenchError: the model is damaged, or MLflow can't be reached.
     """
     folder = run.folder / "model"
     if run.record.state != "done" or not (folder / "model.json").exists():
         raise UsageError(f"{run.folder}: no fitted model to export; choose a finished run of a model")
+    model_class(parse_model(run.spec.model)[0]).load(folder)  # whole, or one clear line
     runs = run.folder.resolve().parents[2]
     log_runs([run], runs)
     client = connect(runs)

@@ -35,17 +35,6 @@ def threads() -> int:
     return int(first)
 
 
-def check_processes(name: str, number: int) -> None:
-    """Refuse a number of processes that no machine starts: each is a Python with the data in its memory.
-
-    Raises:
-        UsageError: less than 1, or far more than this machine has cores.
-    """
-    most = max(64, 4 * (os.cpu_count() or 1))
-    if not 1 <= number <= most:
-        raise UsageError(f"{name}={number}: choose 1 to {most}; this machine has {os.cpu_count()} cores")
-
-
 @cache
 def machine() -> Machine:
     """This machine, for the record."""

@@ -291,6 +291,8 @@ def guarded(data: Data, model: SlateModel) -> Iterator[None]:
 def write_slates(folder: Path, slates: Slates, requests: pl.DataFrame, catalog: Catalog) -> None:
     """slates.parquet in original ids (request, sample, items; null = empty slot) and diagnostics.parquet."""
     P, S, K = slates.items.shape
+    if taken := sorted({"request", "sample"} & slates.diagnostics.keys()):
+        raise FaultySlates(f"a diagnostic can't be called '{taken[0]}': that names the slate it belongs to")
     keys = {"request": np.repeat(requests["request"].to_numpy(), S), "sample": np.tile(np.arange(S), P)}
     ids = pl.Series([*catalog.ids, None], dtype=pl.String)  # index -1 -> null
     flat = ids.gather(np.where(slates.items == EMPTY, len(catalog), slates.items).reshape(-1))

@@ -16,8 +16,7 @@ from typing import Any
 import polars as pl
 
 from ..datasets.features import Features, load_features
-from ..datasets.schema import Catalog
-from ..models.base import SlateModel
+from ..models.base import SlateModel, read_catalog
 from ..models.registry import model_class, parse_model
 from .worker import serve
 
@@ -50,11 +49,11 @@ class _Timed:
         """Load the model as it was saved and make its first slate (that far goes the cold start)."""
         report("latency", message="loading")
         saved, cls = Path(folder) / "model", model_class(parse_model(model)[0])
-        catalog = Catalog(pl.read_parquet(saved / "catalog.parquet"))
+        catalog = read_catalog(saved)
         self.features = load_features(saved, catalog).live()  # every prompt is encoded anew
         self.model = cls.load(saved, self.features)
         self.model.sampling = cls.Sampling(**sampling)
-        self.requests, self.k, self.seed = pl.read_parquet(requests), k, seed
+        self.requests, self.k, self.seed = pl.read_parquet(Path(requests).read_bytes()), k, seed
         one = self.requests[first]
         self.model.generate(one, k, samples=1, seed=seed).check(one, len(catalog), k, 1)
         _one_thread()

@@ -38,7 +38,7 @@ def one_line(text: object, limit: int = 500) -> str:
     """
     try:
         said = str(text)
-    except Exception as error:  # an error whose own text fails
+    except Exception as error:  # its own text fails; a number of thousands of digits has none
         said = f"{type(text).__name__}, whose text fails with {type(error).__name__}"
     line = "".join(c if c.isprintable() else "?" for c in " ".join(said[: 20 * limit].split()))
     return line if len(line) <= limit else f"{line[: limit - 1]}…"

@@ -176,21 +176,48 @@ class SlateModel(ABC):
             features: to use instead of the saved ones.
 
         Raises:
-            SlateBenchError: the folder holds another model or another version of this one.
+            SlateBenchError: the folder holds no whole model, another one, or another version of this one.
         """
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        head = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        if (head["name"], head["version"]) != (cls.name, cls.version):
+        try:
+            head = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            named = head["name"], head["version"]
+            settings = head["config"], head["sampling"]
+            arrays = load_file(folder / "state.safetensors")
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise damaged_model(folder, error) from error
+        if named != (cls.name, cls.version):
             raise SlateBenchError(
-                f"{folder} holds {head['name']} version {head['version']}, "
-                f"not {cls.name} version {cls.version}: fit again"
+                f"{folder} holds {named[0]} version {named[1]}, not {cls.name} version {cls.version}: fit again"
             )
-        model = cls(cls.Config(**head["config"]), cls.Sampling(**head["sampling"]))
-        model.catalog = Catalog(pl.read_parquet(folder / "catalog.parquet"))
+        try:
+            model = cls(*(kind(**values) for kind, values in zip((cls.Config, cls.Sampling), settings, strict=True)))
+        except (TypeError, ValidationError) as error:
+            raise damaged_model(folder, error) from error
+        model.catalog = read_catalog(folder)
         model.features = features if features is not None else load_features(folder, model.catalog)
-        model.restore(load_file(folder / "state.safetensors"))
+        model.restore(arrays)
         return model
+
+
+def read_catalog(folder: Path) -> Catalog:
+    """The catalogue of a saved model.
+
+    Raises:
+        SlateBenchError: it is missing or damaged.
+    """
+    try:
+        return Catalog(pl.read_parquet((folder / "catalog.parquet").read_bytes()))  # a path may look like a pattern
+    except (OSError, pl.exceptions.PolarsError, SlateBenchError) as error:
+        raise damaged_model(folder, error) from error
+
+
+def damaged_model(folder: Path, error: Exception) -> SlateBenchError:
+    """The error for a saved model that is not there, or not whole."""
+    line = one_line(error.strerror if isinstance(error, OSError) and error.strerror else error, 120)
+    return SlateBenchError(f"{folder}: no whole model ({line}): run the same bench again with --rerun")
 
 
 # --- settings: defaults, preset, budget, --set, in this order ------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import NamedTuple, get_args
 
@@ -113,6 +115,22 @@ def _wrong(cls: type[SlateModel]) -> str | None:
     if unknown := [budget for budget in cls.BUDGETS if budget not in BUDGETS]:
         return f"budget {unknown[0]!r} of BUDGETS is none of {', '.join(BUDGETS)}"
     return None
+
+
+@contextmanager
+def contained(address: str) -> Iterator[None]:
+    """Whatever a plug-in raises becomes one line that names it; what is ours goes through.
+
+    Raises:
+        SlateBenchError: in place of what the plug-in raised.
+    """
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SlateBenchError) or parse_model(address)[0] in BUILTIN:
+            raise
+        line = one_line(f"{type(error).__name__}: {one_line(error)}")
+        raise SlateBenchError(f"{address}: {line}: mend the plug-in") from error
 
 
 def code_version(cls: type[SlateModel]) -> str:
