@@ -27,10 +27,11 @@ from ..metrics.registry import METRICS_VERSION
 from ..models.base import SlateModel, resolve
 from ..models.registry import code_version, model_class, parse_model
 from .budgets import MEASURING
+from .limits import MOST_DRAWN, check_range
 
 CEILING = "ceiling"
 JSON_KINDS = ("float", "int", "str", "bool", "list", "dict", "NoneType")  # what pydantic adds to a JSON value's place
-SLOTS = 200_000_000  # of all slates of a run: 1.6 GB as numbers alone
+SLOTS = 50_000_000  # of all slates of a run: more don't fit into memory
 
 
 class Cell(BaseModel):
@@ -166,10 +167,10 @@ def plan(cell: Cell) -> Plan:
     k = min(dataset.slate_length, len(dataset.catalog)) if cell.k is None else cell.k
     if not 1 <= k <= len(dataset.catalog):
         raise UsageError(f"k={k}: choose 1 to {len(dataset.catalog)}, the size of the catalogue of {dataset.name}")
-    requests = dataset.part(cell.part).requests.height
-    if cell.samples is not None and requests * cell.samples * k > SLOTS:
-        raise UsageError(f"samples={cell.samples}: for {requests:,} requests and k={k} that is more than can be scored "
-                         f"at once: choose at most {max(1, SLOTS // (requests * k)):,}")  # fmt: skip
+    if cell.samples is not None:
+        requests = dataset.part(cell.part).requests.height
+        most = min(MOST_DRAWN, max(1, SLOTS // (requests * k)))
+        check_range("samples", cell.samples, most, f"for {requests:,} requests and k={k}")
     config: dict[str, Any] = {}
     sampling: dict[str, Any] = {}
     origin: dict[str, str] = {}

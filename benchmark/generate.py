@@ -16,7 +16,7 @@ from ..leaderboards.records import Run, list_runs, runs_folder
 from ..models.base import SlateModel, resolve
 from ..models.registry import contained, model_class, parse_model
 from .cell import code_version, seeded
-from .limits import MOST_DRAWN, check_range
+from .limits import MOST_DRAWN, check_range, check_seeds
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ def generate(
     """
     if not prompt.strip():
         raise UsageError('the prompt is empty: say what the slate is for, e.g. --prompt "camping trip with kids"')
+    check_seeds([seed], "seed")
     check_range("samples", samples, MOST_DRAWN, "each is a slate to read")
     fitted, run, notes = _fitted(model, dataset, overrides or {}, source, runs)
     catalog = fitted.catalog

@@ -10,7 +10,7 @@ from ..datasets.errors import LARGEST, UsageError, one_line
 MOST_SEEDS = 1000
 MOST_TRIALS = 100_000
 MOST_REQUESTS = 1_000_000  # timed one by one
-MOST_DRAWN = 1000  # slates for one typed prompt
+MOST_DRAWN = 1000  # slates for one request
 
 
 def check_range(name: str, number: int, most: int, why: str) -> None:
