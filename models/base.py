@@ -261,10 +261,10 @@ def resolve(cls: type[SlateModel], presets: list[str], budget: Budget, overrides
     told = _validated(cls, values | overrides)
     try:
         usual = _values(*_validated(cls, values))
-    except UsageError:  # only with what is set by hand do they go together
-        usual = {}
+    except UsageError:  # only with what is set by hand do they make a whole
+        usual = {key: field.get_default(call_default_factory=True) for key, field in fields.items()} | values
     asked = _values(*told)
-    changed = {key: asked[key] for key in overrides if key not in usual or not _same(asked[key], usual[key])}
+    changed = {key: asked[key] for key in overrides if not _same(asked[key], usual[key])}
     changed = {key: 0.0 if isinstance(value, float) and not value else value for key, value in changed.items()}  # -0.0
     config, sampling = _validated(cls, values | changed)
     return Resolved(config, sampling, {key: origin.get(key, "default") for key in fields}, changed)
