@@ -210,7 +210,7 @@ def _fit(cls: type[SlateModel], plan: Plan, data: Data, kept: Path, report: Repo
         raise FaultySlates(f"fit must return a FitReport, got {type(fit_report).__name__}")
     if fit_report.state == "diverged":
         raise Diverged(f"{spec.model} diverged while fitting: lower learning_rate, or see the curves in log.txt")
-    facts = plain(asdict(fit_report) | {"seconds": time.perf_counter() - started}, "the FitReport")
+    facts = plain(vars(fit_report) | {"seconds": time.perf_counter() - started}, "the FitReport")
     with folder_in_the_making(kept) as folder:
         model.save(folder)
         head = {"report": facts, "packages": libraries(), "files": _sums(folder)}

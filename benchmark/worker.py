@@ -206,8 +206,11 @@ def _read_events(stream: IO[str], events: queue.Queue[dict[str, Any] | None], ta
     for line in stream:
         try:
             event = json.loads(line)
-            events.put({"event": event.pop("event"), **event})
-        except (ValueError, AttributeError, KeyError, RecursionError):  # a model that found the pipe prints there too
+        except (ValueError, RecursionError):
+            event = None
+        if isinstance(event, dict) and "event" in event:
+            events.put(event)
+        else:  # a model that found the pipe prints there too
             tail.append(line[:LINE_LIMIT].rstrip())
     events.put(None)
 

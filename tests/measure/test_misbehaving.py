@@ -373,7 +373,7 @@ def grid(install, tmp_path_factory):
     options = dict(budget="smoke", encoder="hash", runs=folder, mlflow=False, latency=False)
     before = bench("good", "tiny", **options).runs[0]
     content = (before.folder / "record.json").read_bytes()
-    found = bench(list(EXPECTED), "tiny", timeout=15, memory_gib=1.0, **options)
+    found = bench(list(EXPECTED), "tiny", timeout=40, memory_gib=1.0, **options)
     assert (before.folder / "record.json").read_bytes() == content, "a finished cell was written again"
     return folder, {run.spec.model: run for run in found.runs}, found
 
