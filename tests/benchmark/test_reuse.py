@@ -181,5 +181,5 @@ def test_more_than_can_be_is_refused_with_the_reason(plugins: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("options", [{"k": 10**12}, {"samples": 10**9}, {"k": 0}, {"seed": -1}])
 def test_generate_has_limits_too(runs: Path, options: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match="choose 1 to|a seed is"):
+    with pytest.raises(UsageError, match=r"choose 1 to|a seed is"):
         generate("random", "tiny", "anything", runs=runs, **options)

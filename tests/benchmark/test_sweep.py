@@ -401,14 +401,14 @@ def test_a_journal_that_is_damaged_in_its_middle_stays_as_it_is(plugins: Path, t
     [journal] = tmp_path.rglob("journal.log")
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(content := b"".join([*lines[:2], b'{"op_c', *lines[2:]]))
-    with pytest.raises(SlateBenchError, match="line 3 of .* is damaged: cut the file before it"):
+    with pytest.raises(SlateBenchError, match=r"line 3 of .* is damaged: cut the file before it"):
         prepared(tmp_path, over=TEMPERATURE)
     assert journal.read_bytes() == content
 
 
 def test_a_default_told_by_hand_is_the_same_study(plugins: Path) -> None:
-    asked: dict[str, Any] = {"over": as_json(TEMPERATURE), "objectives": [], "sampler": None, "fit": False, "any": False,
-                             "pruner": None}  # fmt: skip
+    asked = {"over": as_json(TEMPERATURE), "objectives": [], "sampler": None, "fit": False, "any": False,
+             "pruner": None}  # fmt: skip
     cell = Cell(dataset="tiny", model="bm25", part="valid", budget="smoke")
     told = cell.model_copy(update={"overrides": {"k1": "1.5"}})
     assert study_spec(told, asked)["spec"] == study_spec(cell, asked)["spec"]
