@@ -77,8 +77,8 @@ def cell_of(**values: Any) -> Cell:
 def wrong_value(error: ValidationError) -> str:
     """The first thing that is wrong with values, as one line: which, what it is and why it is refused."""
     first = error.errors()[0]
-    *path, last = (str(part) for part in first["loc"])
-    where = ".".join(path if last in JSON_KINDS else [*path, last]).removeprefix("overrides.")
+    parts = [str(part) for part in first["loc"]] or ["value"]
+    where = ".".join(parts[:-1] if parts[-1] in JSON_KINDS else parts).removeprefix("overrides.")
     if first["type"] == "missing":
         return f"{where}: {first['msg']}"
     return f"{where}={one_line(first['input'], 80)}: {first['msg']}"

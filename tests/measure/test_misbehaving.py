@@ -318,7 +318,7 @@ class Lingers(Plain):
 """
 
 EXPECTED = {  # model -> state, words of the reason
-    "hang": ("timeout", "stopped after 15 s"),
+    "hang": ("timeout", "stopped after 40 s"),
     "repeats": ("failed", "an item is repeated inside a slate (request 'test-0', sample 0)"),
     "outside": ("failed", "id 240 is outside the catalogue 0..239 (request 'test-3', sample 0)"),
     "nan": ("failed", "diagnostic 'rounding_gap' holds NaN or infinity (request 'test-0', sample 0)"),
