@@ -13,14 +13,25 @@ import polars as pl
 
 from ..datasets.errors import DataError, SlateBenchError, UsageError
 from ..leaderboards.board import FLOORS
-from ..leaderboards.records import Run, find_run, list_runs, read_run, run_folder, runs_folder, write_record
+from ..leaderboards.records import (
+    Run,
+    check_writable,
+    find_run,
+    list_runs,
+    read_run,
+    run_folder,
+    runs_folder,
+    write_record,
+)
 from ..leaderboards.schema import Budget, RunSpec
 from ..leaderboards.sweeps import tuned as tuned_settings
+from ..models.registry import BUILTIN
 from .budgets import MEASURING
-from .cell import Cell, Plan
+from .cell import CEILING, Cell, Plan, cell_of
 from .grid import Shard, expected_seconds, longest_first, run_cells, take_shard
-from .machine import threads
-from .run import base_record
+from .limits import check_processes, check_seeds
+from .machine import other_libraries, threads
+from .run import base_record, usable_run
 from .worker import Outcome, Worker
 
 Listener = Callable[[str, "Cell", dict[str, Any]], None]  # listener(event, cell, details)
@@ -120,11 +131,12 @@ def bench(
     datasets = [datasets] if isinstance(datasets, str) else list(datasets)
     if not models or not datasets or not seeds:
         raise UsageError("name at least one model, one dataset and one seed")
+    check_seeds(seeds, "seeds")
     common = {"part": part, "budget": budget, "source": source, "split_seed": split_seed, "train_share": train_share,
               "k": k, "encoder": encoder, "item_vectors": item_vectors, "bertscore": bertscore, "timeout": timeout,
               "memory_gib": memory_gib}  # fmt: skip
     cells = [
-        Cell(dataset=d, model=m, seed=s, samples=samples, overrides=overrides or {}, **common)
+        cell_of(dataset=d, model=m, seed=s, samples=samples, overrides=overrides or {}, **common)
         for d, m, s in itertools.product(datasets, models, seeds)
     ]
     return bench_cells(
@@ -166,13 +178,9 @@ def bench_cells(
         UsageError: an unknown name or a wrong value, before anything is run.
         DataError: data that can't be had.
     """
-    for cell in cells:
-        for name, value in (("timeout", cell.timeout), ("memory", cell.memory_gib)):
-            if value is not None and not value > 0:
-                raise UsageError(f"{name}={value:g}: choose more than 0")
-    if jobs < 1:
-        raise UsageError(f"jobs={jobs}: choose at least 1")
+    check_processes("jobs", jobs)
     folder = runs_folder(runs).resolve()
+    check_writable(folder)
     tell = one_at_a_time(listener or (lambda event, cell, details: None))
     workers = [Worker(max(1, threads() // jobs), debug) for _ in range(jobs)]
     result = BenchResult([])
@@ -184,6 +192,10 @@ def bench_cells(
         asked = {plan.spec.hash for plan in plans}
         plans = _unique([*plans, *_floors(workers[0], plans, tell)])
         plans = take_shard(plans, shard)
+        for parent in {run_folder(folder, plan.spec).parent for plan in plans} | {folder / ".fits"}:
+            check_writable(parent)
+        if any(_plugin(plan) for plan in plans):
+            workers[0].stop()  # it has imported them all
         expected = _queue(plans, folder, rerun, tell)
 
         def run(worker: Worker, plan: Plan, stopped: Event) -> Run:
@@ -197,11 +209,12 @@ def bench_cells(
     if latency:
         found = _time(plans, found, asked if rerun else set(), tell, debug)
     result.runs = [found[plan.spec.hash] for plan in plans if plan.spec.hash in asked]
-    if mlflow and found:
+    kept = [run for run in found.values() if (run.folder / "record.json").exists()]  # not on a full disk
+    if mlflow and kept:
         from ..leaderboards.mlflow_view import log_runs
 
         try:
-            log_runs(list(found.values()), folder)
+            log_runs(kept, folder)
         except SlateBenchError as error:  # the records are whole: a view that can't be drawn is no failed run
             result.notices.append(str(error))
     return result
@@ -247,6 +260,7 @@ def _plan(worker: Worker, cell: Cell, tell: Listener) -> Plan:
     tell("planning", cell, {})
     command = {"do": "plan", "cell": cell.model_dump()}
     event = worker.call(command, lambda *at: tell("progress", cell, {"at": at})).checked(cell.label)
+    cell = cell.model_copy(update={"overrides": event["overrides"]})  # of what was set, what changes something
     return Plan(cell, RunSpec(**event["spec"]), event["notice"], event["origin"], event["skip"],
                 tuple(event["ceilings"]), event["fit"])  # fmt: skip
 
@@ -288,7 +302,15 @@ def _floors(worker: Worker, plans: Sequence[Plan], tell: Listener) -> list[Plan]
 def _queue(plans: Sequence[Plan], runs: Path, rerun: bool, tell: Listener) -> dict[str, float]:
     """Tell which cells wait, and for how many seconds of work (by spec hash; 0 where a record is used again)."""
     earlier = [run for name in {plan.spec.dataset for plan in plans} for run in list_runs(runs, name)[0]]
-    done = {run.spec.hash for run in earlier if run.record.state == "done" and not rerun}
+    finished = {run.spec.hash: run for run in earlier if run.record.state == "done" and not rerun}
+    done = {name for name, run in finished.items() if not other_libraries(run.record.packages)}
+    if again := [finished[one.spec.hash] for one in plans if one.spec.hash in finished.keys() - done]:
+        made = other_libraries(again[0].record.packages)
+        tell(
+            "notice",
+            plans[0].cell,
+            {"text": f"{len(again)} finished before with {made}: run again, figures may differ"},
+        )
     expected = expected_seconds([plan for plan in plans if plan.spec.hash not in done], earlier, runs)
     expected |= dict.fromkeys(done, 0.0)
     for plan in plans:
@@ -306,24 +328,38 @@ def _named_as_now(run: Run, plan: Plan) -> Run:
 
 
 def _run(worker: Worker, plan: Plan, runs: Path, rerun: bool, stopped: Event, tell: Listener) -> Run:
-    kept = find_run(runs, plan.spec)
-    reused = kept is not None and kept.record.state == "done" and not rerun
-    tell("started", plan.cell, {"reused": reused})
-    if reused and kept is not None:
+    kept = None if rerun else usable_run(runs, plan.spec)
+    tell("started", plan.cell, {"reused": kept is not None})
+    if kept is not None:
         run = _named_as_now(kept, plan)
     else:
-        command = {"do": "run", "cell": plan.cell.model_dump(), "runs": str(runs), "rerun": rerun}
+        command = {"do": "run", "cell": plan.cell.model_dump(), "hash": plan.spec.hash, "runs": str(runs),
+                   "rerun": rerun}  # fmt: skip
         limit = plan.cell.timeout or MEASURING[plan.spec.budget].timeout
+        worker.host(_plugin(plan))
         outcome = worker.call(command, lambda *at: tell("progress", plan.cell, {"at": at}), limit, plan.cell.memory_gib)
-        if outcome.event is not None and outcome.event["event"] == "ran":
-            run = read_run(Path(outcome.event["folder"]))
-        elif stopped.is_set():
+        if outcome.event is None and stopped.is_set():
             why = "stopped by the user; the same command goes on from here"
             return failed(plan, runs, Outcome(None, "interrupted", why))
-        else:
-            run = failed(plan, runs, outcome)
-    tell("finished", plan.cell, {"run": run, "reused": reused})
+        run = _ran(plan, runs, outcome)
+    tell("finished", plan.cell, {"run": run, "reused": kept is not None})
     return run
+
+
+def _plugin(plan: Plan) -> str | None:
+    """The plug-in that a plan's cell runs."""
+    name = plan.spec.model.split(":")[0]
+    return None if name in (CEILING, *BUILTIN) else name
+
+
+def _ran(plan: Plan, runs: Path, outcome: Outcome) -> Run:
+    """The run that a worker has made, or its failure."""
+    if outcome.event is None or outcome.event["event"] != "ran":
+        return failed(plan, runs, outcome)
+    try:
+        return read_run(run_folder(runs, plan.spec))
+    except SlateBenchError as error:  # whatever the model did to it
+        return failed(plan, runs, Outcome(None, "failed", str(error)))
 
 
 def _time(plans: Sequence[Plan], found: dict[str, Run], again: set[str], tell: Listener, debug: bool) -> dict[str, Run]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
-import sys
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from ..datasets.ceilings import ceiling_names
-from ..datasets.errors import UsageError, unknown_name
+from ..datasets.errors import LARGEST, UsageError, one_line, unknown_name
 from ..datasets.evaluation import EvaluationSpace, evaluation_embedding
 from ..datasets.features import Features, make_features, usual_item_vectors
 from ..datasets.health import text_health
@@ -29,38 +27,63 @@ from ..metrics.base import Truth, make_truth
 from ..metrics.bertscore import SlateBertScore
 from ..metrics.registry import METRICS_VERSION
 from ..models.base import SlateModel, resolve
-from ..models.registry import model_class, parse_model
+from ..models.registry import code_version, model_class, parse_model
 from .budgets import MEASURING
+from .limits import MOST_DRAWN, check_range
 
 CEILING = "ceiling"
+JSON_KINDS = ("float", "int", "str", "bool", "list", "dict", "NoneType")  # what pydantic adds to a JSON value's place
+SLOTS = 50_000_000  # of all slates of a run: more don't fit into memory
 
 
 class Cell(BaseModel):
     """What was asked for; unset values follow from the dataset's card, the model and the budget."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     dataset: str
     model: str  # address: name or name:preset+preset, or "ceiling" for all ceilings of the dataset
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, le=LARGEST)
     part: Literal["test", "valid"] = "test"
     budget: Budget = "standard"
     source: Literal["auto", "real", "synthetic"] = "auto"
-    split_seed: int = 0
-    train_share: float = 1.0
-    k: int | None = None
-    samples: int | None = None
+    split_seed: int = Field(default=0, ge=-LARGEST, le=LARGEST)
+    train_share: float = Field(default=1.0, gt=0, le=1)
+    k: int | None = Field(default=None, ge=1)
+    samples: int | None = Field(default=None, ge=1)
     encoder: str | None = None
     item_vectors: str | None = None
     bertscore: str | None = None
-    overrides: dict[str, Any] = {}
-    timeout: float | None = None  # seconds after which the cell is stopped; None: by budget
-    memory_gib: float | None = None  # memory above which it is stopped
+    overrides: dict[str, JsonValue] = {}
+    timeout: float | None = Field(default=None, gt=0)  # seconds after which the cell is stopped; None: by budget
+    memory_gib: float | None = Field(default=None, gt=0)  # memory above which it is stopped
 
     @property
     def label(self) -> str:
         """Model address and the values set by hand."""
         return " ".join([self.model, *(f"{key}={value}" for key, value in sorted(self.overrides.items()))])
+
+
+def cell_of(**values: Any) -> Cell:
+    """The cell with these values.
+
+    Raises:
+        UsageError: a value out of range, or of a kind that can't be set; says which.
+    """
+    try:
+        return Cell(**values)
+    except ValidationError as error:
+        raise UsageError(wrong_value(error)) from error
+
+
+def wrong_value(error: ValidationError) -> str:
+    """The first thing that is wrong with values, as one line: which, what it is and why it is refused."""
+    first = error.errors()[0]
+    parts = [str(part) for part in first["loc"]] or ["value"]
+    where = ".".join(parts[:-1] if parts[-1] in JSON_KINDS else parts).removeprefix("overrides.")
+    if first["type"] == "missing":
+        return f"{where}: {first['msg']}"
+    return f"{where}={one_line(first['input'], 80)}: {first['msg']}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,24 +174,30 @@ def plan(cell: Cell) -> Plan:
     k = min(dataset.slate_length, len(dataset.catalog)) if cell.k is None else cell.k
     if not 1 <= k <= len(dataset.catalog):
         raise UsageError(f"k={k}: choose 1 to {len(dataset.catalog)}, the size of the catalogue of {dataset.name}")
-    if cell.samples is not None and cell.samples < 1:
-        raise UsageError(f"samples={cell.samples}: choose at least 1")
+    if cell.samples is not None:
+        requests = dataset.part(cell.part).requests.height
+        most = min(MOST_DRAWN, max(1, SLOTS // (requests * k)))
+        check_range("samples", cell.samples, most, f"for {requests:,} requests and k={k}")
     config: dict[str, Any] = {}
     sampling: dict[str, Any] = {}
     origin: dict[str, str] = {}
     skip, seed, samples, version = None, 0, 1, "1"
-    if cell.model.split(":")[0] == CEILING:
+    cls = None if cell.model.split(":")[0] == CEILING else model_class(parse_model(cell.model)[0])
+    if cls is None or "allow_collapse" not in cls.Config.model_fields:  # a permission for whoever has a codebook
+        own = {key: value for key, value in cell.overrides.items() if key != "allow_collapse"}
+        cell = cell.model_copy(update={"overrides": own})
+    if cls is None:
         if cell.model not in (known := ceiling_names(dataset.card)):
             raise unknown_name(f"ceiling of {dataset.name}", cell.model, known)
+        if cell.overrides:
+            raise UsageError(
+                f"{cell.model}: a ceiling has no settings, so no {next(iter(cell.overrides))}: leave it out"
+            )
     else:
-        name, presets = parse_model(cell.model)
-        cls = model_class(name)
-        if "allow_collapse" not in cls.Config.model_fields:  # a permission for whoever has a codebook
-            own = {key: value for key, value in cell.overrides.items() if key != "allow_collapse"}
-            cell = cell.model_copy(update={"overrides": own})
+        presets = parse_model(cell.model)[1]
         resolved = resolve(cls, presets, cell.budget, cell.overrides)
         cell = cell.model_copy(update={"overrides": resolved.changed})
-        config, sampling = resolved.config.model_dump(), resolved.sampling.model_dump()
+        config, sampling = resolved.config.model_dump(mode="json"), resolved.sampling.model_dump(mode="json")
         origin, version = resolved.origin, code_version(cls)
         model = cls(resolved.config, resolved.sampling)
         if model.stochastic():
@@ -209,14 +238,6 @@ def plan(cell: Cell) -> Plan:
     if cell.model.split(":")[0] == CEILING:
         return planned
     return replace(planned, fit=fit_folder(Path(), planned).as_posix())
-
-
-def code_version(cls: type[SlateModel]) -> str:
-    """The model's version; of a plug-in, with a digest of its source: whoever edits one gets new figures."""
-    if cls.__module__.startswith("slatebench."):
-        return cls.version
-    source = inspect.getsource(sys.modules[cls.__module__])
-    return f"{cls.version}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
 
 
 def _mismatch(cls: type[SlateModel], dataset: SlateDataset) -> str | None:

@@ -19,14 +19,20 @@ Name = Annotated[str, typer.Argument(help="Dataset, e.g. bundle.")]
 @datasets_app.command("list")
 def list_(json_: JsonOption = False) -> None:
     """All datasets, and whether their data are here."""
+    from ..datasets.errors import DataError
     from ..datasets.finding import find_folder
-    from ..datasets.registry import dataset_card, dataset_names
+    from ..datasets.registry import dataset_card, dataset_names, refused_datasets
 
-    rows = []
+    rows, unusable = [], refused_datasets()
     for name in dataset_names():
-        card = dataset_card(name)
+        try:
+            card = dataset_card(name)
+        except DataError as error:  # a plug-in that is broken hides no other dataset
+            unusable.append(str(error))
+            continue
         here = "embedded" if card.source == "synthetic" else "here" if find_folder(card) else "not here"
         rows.append({"dataset": name, "task": card.task, "data": here, "title": card.title})
+    say(*(f"note: {line}" for line in unusable), error=True)
     if json_:
         say(to_json(rows))
         return

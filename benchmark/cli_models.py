@@ -17,8 +17,9 @@ models_app = typer.Typer(help="List, show, add and test models.", no_args_is_hel
 @models_app.command("list")
 def list_(json_: JsonOption = False) -> None:
     """All models: built in and plug-ins."""
-    from ..models.registry import model_titles
+    from ..models.registry import model_titles, refused_models
 
+    say(*(f"note: {line}" for line in refused_models()), error=True)
     rows = [{"model": name, "title": title} for name, title in model_titles().items()]
     if json_:
         say(to_json(rows))

@@ -9,10 +9,11 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
-from ..datasets.errors import SlateBenchError
+from ..datasets.errors import DataError, SlateBenchError
 from ..datasets.finding import find_folders
-from ..datasets.registry import dataset_card, dataset_names
+from ..datasets.registry import dataset_card, dataset_names, refused_datasets
 from ..leaderboards.records import list_runs, runs_folder
+from ..models.registry import BUILTIN, model_class, model_names, refused_models
 from .machine import machine
 
 Level = Literal["ok", "note", "problem"]
@@ -32,7 +33,7 @@ class Finding:
 def doctor(runs: Path | str | None = None) -> list[Finding]:
     """Versions, machine, data, MLflow store, records and disk, each with what to do about a problem."""
     folder = runs_folder(runs)
-    return [*_machine(), *_packages(), *_data(), *_records(folder), _mlflow(folder), *_disk(folder)]
+    return [*_machine(), *_packages(), *_plugins(), *_data(), *_records(folder), _mlflow(folder), *_disk(folder)]
 
 
 def _machine() -> list[Finding]:
@@ -71,6 +72,18 @@ def _packages() -> list[Finding]:
     return found
 
 
+def _plugins() -> list[Finding]:
+    """Plug-ins that can't be used, because of their names or because they can't be imported."""
+    refused = [*refused_models(), *refused_datasets()]
+    for name in model_names():
+        if name not in BUILTIN:
+            try:
+                model_class(name)
+            except SlateBenchError as error:
+                refused.append(str(error))
+    return [Finding("plug-in", "problem", "can't be used", line) for line in refused]
+
+
 def _data() -> list[Finding]:
     where = os.environ.get("SLATEBENCH_DATA")
     found = [
@@ -81,7 +94,11 @@ def _data() -> list[Finding]:
         )
     ]
     for name in dataset_names():
-        card = dataset_card(name)
+        try:
+            card = dataset_card(name)
+        except DataError as error:
+            found.append(Finding(name, "problem", "broken plug-in", str(error)))
+            continue
         if card.source == "synthetic":
             found.append(Finding(name, "ok", "embedded, made from a seed"))
             continue

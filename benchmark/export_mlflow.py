@@ -12,7 +12,7 @@ from ..datasets.errors import SlateBenchError, UsageError
 from ..leaderboards.mlflow_store import connect, place, without_password
 from ..leaderboards.mlflow_view import log_runs, run_of
 from ..leaderboards.records import Run, runs_of
-from ..models.registry import parse_model
+from ..models.registry import model_class, parse_model
 from .today import told_of
 
 CODE = Path(__file__).with_name("pyfunc_model.py")
@@ -46,13 +46,14 @@ def export_mlflow(run: Run) -> Exported:
     Raises:
         UsageError: the run has no fitted model (it failed, or is a ceiling), stands in no runs folder, or where MLflow
             can't load it.
-        SlateBenchError: MLflow can't be reached.
+        SlateBenchError: the model is damaged, or MLflow can't be reached.
     """
     folder, runs = run.folder / "model", runs_of(run)
     if unquote(str(runs)) != str(runs):  # which it decodes once more when it loads
         raise UsageError(f"{runs}: MLflow can't load a model from a path with a % code: rename that folder")
     if run.record.state != "done" or not (folder / "model.json").exists():
         raise UsageError(f"{run.folder}: no fitted model to export; choose a finished run of a model")
+    model_class(parse_model(run.spec.model)[0]).load(folder)  # whole, or one clear line
     log_runs([run], runs)
     client = connect(runs)
     run_id = run_of(client, run)

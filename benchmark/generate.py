@@ -16,8 +16,9 @@ from ..datasets.text import composed, normalised
 from ..datasets.text_encoder import DEFAULT_ENCODER
 from ..leaderboards.records import Run, list_runs, runs_folder
 from ..models.base import SlateModel, resolve
-from ..models.registry import model_class, parse_model
+from ..models.registry import contained, model_class, parse_model
 from .cell import seeded
+from .limits import MOST_DRAWN, check_range, check_seeds
 from .today import today
 
 
@@ -71,29 +72,34 @@ def generate(
 
     Raises:
         UsageError: unknown names or values, an unknown seed item, an empty prompt.
+        SlateBenchError: the model's files are damaged, or it fails.
     """
     if not normalised(prompt):
         raise UsageError('the prompt is empty: say what the slate is for, e.g. --prompt "camping trip with kids"')
     if not is_text(prompt):
         raise UsageError(f"the prompt is not UTF-8 text: {prompt}")
-    if samples < 1 or (k is not None and k < 1):
-        raise UsageError("samples and k must be at least 1")
+    check_seeds([seed], "seed")
+    check_range("samples", samples, MOST_DRAWN, "each is a slate to read")
     fitted, run, notes = _fitted(model, dataset, overrides or {}, source, runs)
-    k = k or run.spec.k
     catalog = fitted.catalog
+    k = run.spec.k if k is None else k
+    check_range("k", k, len(catalog), f"the size of the catalogue of {run.spec.dataset}")
     seeds = [composed(item) for item in seed_items or []]
     unknown = [item for item in seeds if item not in catalog.index]
     if unknown:
         raise UsageError(f"seed item '{unknown[0]}' is not in the catalogue of {run.spec.dataset}")
     requests = make_requests([prompt], seed_items=[[catalog.index[item] for item in seeds]])
-    if samples > 1 and not fitted.stochastic():
-        notes.append(f"{model} is deterministic: it has one slate for a prompt, so one is shown")
-        samples = 1
-    drawing = seeded(seed, "sampling")
-    fitted.generate(requests, k, seed=drawing)  # loads the text encoder: not part of the time shown
-    started = time.perf_counter()
-    items = fitted.generate(requests, k, samples=samples, seed=drawing).items[0]  # [samples, k]
-    seconds = (time.perf_counter() - started) / samples
+    with contained(model):
+        if samples > 1 and not fitted.stochastic():
+            notes.append(f"{model} is deterministic: it has one slate for a prompt, so one is shown")
+            samples = 1
+        drawing = seeded(seed, "sampling")
+        fitted.generate(requests, k, seed=drawing)  # loads the text encoder: not part of the time shown
+        started = time.perf_counter()
+        slates = fitted.generate(requests, k, samples=samples, seed=drawing)
+        seconds = (time.perf_counter() - started) / samples
+        slates.check(requests, len(catalog), k, samples)
+    items = slates.items[0]  # [samples, k]
     return Generated(
         prompt=prompt,
         model=model,
@@ -118,7 +124,8 @@ def _fitted(
     run, notes = find_or_fit(model, dataset, overrides, source, runs)
     name, presets = parse_model(model)
     cls = model_class(name)
-    fitted = cls.load(run.folder / "model")
+    with contained(model):
+        fitted = cls.load(run.folder / "model")
     sampling = {key: value for key, value in overrides.items() if key in cls.Sampling.model_fields}
     fitted.sampling = resolve(cls, presets, run.spec.budget, sampling).sampling
     return fitted, run, notes

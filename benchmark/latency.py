@@ -23,6 +23,7 @@ from ..leaderboards.checked import requests_of
 from ..leaderboards.records import HOST, Run, read_run, write_record
 from .budgets import MEASURING
 from .cell import CEILING, Cell, seeded
+from .limits import MOST_REQUESTS
 from .machine import machine
 from .worker import Outcome, Worker
 
@@ -151,7 +152,11 @@ class TimedModel:
 
 
 def prompt_rows(run: Run, n: int) -> list[int]:
-    """Rows of the run's requests to time: all in a fixed random order, again from the start if there are too few."""
+    """Rows of the run's requests to time: all in a fixed random order, again from the start if there are too few.
+
+    Raises:
+        SlateBenchError: the run's requests are missing or damaged.
+    """
     P = requests_of(run).height
     return [int(row) for row in np.resize(np.random.default_rng(0).permutation(P), n)]
 
@@ -233,9 +238,9 @@ def measure(run: Run, requests: int, limits: Limits, report: Report | None = Non
     """All figures of one run's model, alone: see PROTOCOL section 5. A failure stands under `failed`, as its reason."""
     found: dict[str, Any] = {"threads": 1, "machine": machine().model_dump(), "sampling": run.spec.sampling,
                              "load_before": os.getloadavg()[0]}  # fmt: skip
-    rows = prompt_rows(run, requests)
     with TimedModel(run, limits) as model:
         try:
+            rows = prompt_rows(run, requests)
             found |= model.load(rows)
             timed = model.singles(rows, WARM_UP, report)
             samples = timed.pop("ms")
@@ -320,8 +325,8 @@ def latency(
     models = [models] if isinstance(models, str) else list(models)
     if not models or len(set(models)) < len(models):
         raise UsageError("name at least one model, each once")
-    if requests < 2:
-        raise UsageError(f"--requests {requests}: choose at least 2 (200 for p95, 1000 for p99)")
+    if not 2 <= requests <= MOST_REQUESTS:
+        raise UsageError(f"--requests {requests}: choose 2 to {MOST_REQUESTS:,} (200 for p95, 1000 for p99)")
     contenders, notes = [], []
     for model in models:
         run, more = find_or_fit(model, dataset, overrides or {}, source, runs)

@@ -16,6 +16,9 @@ from ..leaderboards.schema import Machine
 PACKAGES = ("slatebench", "torch", "numpy", "scipy", "polars", "scikit-learn", "faiss-cpu", "rank-bm25", "bert-score",
             "transformers", "sentence-transformers", "gensim", "pytorch-lightning", "mlflow", "optuna")  # fmt: skip
 
+ARITHMETIC = ("torch", "numpy", "scipy", "scikit-learn", "faiss-cpu", "transformers", "sentence-transformers",
+              "gensim")  # of these, whose other version may give other figures  # fmt: skip
+
 
 def threads() -> int:
     """Threads that this process may use: OMP_NUM_THREADS (its first number), else all cores.
@@ -81,6 +84,22 @@ def packages() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def libraries() -> dict[str, str]:
+    """Versions of the packages that do the arithmetic."""
+    return {name: number for name, number in packages().items() if name in ARITHMETIC}
+
+
+def other_libraries(made_with: dict[str, str]) -> str | None:
+    """Which arithmetic libraries were others when something was made; None where they were those of today.
+
+    Args:
+        made_with: versions by package; one that is not named was not looked at then.
+    """
+    changed = [f"{name} {made_with[name]} (here {number})" for name, number in libraries().items()
+               if made_with.get(name, number) != number]  # fmt: skip
+    return ", ".join(changed) or None
 
 
 @cache

@@ -10,6 +10,7 @@ import typer
 
 from ..datasets.errors import UsageError
 from ..datasets.output import is_text
+from .limits import check_seeds
 
 DatasetOption = Annotated[str, typer.Option("--dataset", "-d", help="Dataset (`slatebench datasets list`).")]
 BudgetOption = Annotated[
@@ -54,7 +55,7 @@ def parse_set(pairs: list[str] | None) -> dict[str, Any]:
             raise UsageError(f"--set {pair}: not UTF-8 text")
         try:
             values[name] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # thousands of digits or brackets too
             values[name] = text
     return values
 
@@ -69,8 +70,7 @@ def parse_seeds(text: str) -> list[int]:
         seeds = [int(seed) for seed in text.split(",")]
     except ValueError as error:
         raise UsageError(f"--seeds {text}: write whole numbers with commas, e.g. --seeds 0,1,2") from error
-    if len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        raise UsageError(f"--seeds {text}: each seed once, none below 0")
+    check_seeds(seeds, "--seeds")
     return seeds
 
 

@@ -5,35 +5,38 @@ Timing is done afterwards, last and alone (latency.py); MLflow and the table on 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 from filelock import FileLock
 
 from ..datasets.ceilings import ceilings
-from ..datasets.errors import FaultySlates, SlateBenchError
+from ..datasets.errors import FaultySlates, SlateBenchError, one_line, why_not_json
 from ..datasets.health import health_lines
 from ..datasets.schema import EMPTY, Catalog, PartName, Slates, references_closed, train_data
 from ..datasets.table import write_table
 from ..leaderboards.board import headline
 from ..leaderboards.checked import damaged, diagnostics_of, slates_of
 from ..leaderboards.records import Run, find_run, folder_in_the_making, run_folder, write_record, write_text
-from ..leaderboards.schema import Estimate, Record, State
+from ..leaderboards.schema import Estimate, Record, RunSpec, State
 from ..metrics.evaluate import evaluate, summarise
-from ..models.base import SlateModel
+from ..models.base import FitReport, Progress, SlateModel
 from ..models.registry import model_class, parse_model
 from .cell import CEILING, Data, Plan, cutoffs_of, fit_folder, load_data, seeded
-from .machine import commit, machine, packages
+from .machine import commit, libraries, machine, other_libraries, packages
 
+FIT = "fit.json"  # what a fit reported, and what must be so that it is used again
 Report = Callable[..., None]  # report(phase, step=0, total=0, message="")
 
 
@@ -47,13 +50,18 @@ def run_plan(plan: Plan, runs: Path, report: Report, rerun: bool = False) -> Run
     final = run_folder(runs, spec)
     final.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(final.parent / f".{spec.hash}.lock"):
-        before = find_run(runs, spec)
-        if before is not None and before.record.state == "done" and not rerun:
+        if not rerun and (before := usable_run(runs, spec)) is not None:
             return before
         with folder_in_the_making(final) as folder, _log(folder, report) as log:
             record = base_record(plan, "skipped", plan.skip) if plan.skip else _run(plan, runs, folder, log, rerun)
             write_record(folder, record)
     return Run(final, record)
+
+
+def usable_run(runs: Path, spec: RunSpec) -> Run | None:
+    """The finished record of `spec`, where it is whole and the same arithmetic libraries are here now."""
+    run = find_run(runs, spec)
+    return None if run is None or run.record.state != "done" or other_libraries(run.record.packages) else run
 
 
 def _run(plan: Plan, runs: Path, folder: Path, report: Report, rerun: bool) -> Record:
@@ -100,7 +108,15 @@ class _Fitted:
     def facts(self, k: int) -> dict:
         """What the record says of the model."""
         card = asdict(self.model.card) | {"conditions": sorted(self.model.card.conditions)}
-        return {"fit": self.report, "fit_cached": self.cached, "cost": self.model.cost(k), "model_card": card}
+        cost = plain(self.model.cost(k), "what cost gives")
+        if not isinstance(cost, dict) or not all(isinstance(value, int | float) for value in cost.values()):
+            raise FaultySlates(f"cost must give a dict of numbers, got {one_line(repr(cost), 80)}")
+        return {
+            "fit": self.report,
+            "fit_cached": self.cached,
+            "cost": cost,
+            "model_card": plain(card, "the model's card"),
+        }
 
 
 def scored(record: Record, data: Data, slates: Slates, folder: Path, report: Report) -> Record:
@@ -136,8 +152,8 @@ def _fitted(plan: Plan, data: Data, runs: Path, folder: Path, report: Report, re
     cls = model_class(parse_model(plan.spec.model)[0])
     with kept_fit(plan, data, runs, report, rerun) as (kept, cached):
         shutil.copytree(kept, folder, copy_function=_link)
-    fit = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
-    (folder / "fit.json").unlink()
+    fit = json.loads((folder / FIT).read_text(encoding="utf-8"))["report"]
+    (folder / FIT).unlink()
     head = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     write_text(folder / "model.json", json.dumps(head | {"sampling": plan.spec.sampling}, indent=1))
     with references_closed():
@@ -155,10 +171,34 @@ def kept_fit(plan: Plan, data: Data, runs: Path, report: Report, rerun: bool = F
     kept = fit_folder(runs, plan)
     kept.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(kept.parent / f".{kept.name}.lock"):
-        cached = (kept / "fit.json").exists() and not rerun
+        why = why_not_kept(kept)
+        cached = why is None and not rerun
         if not cached:
+            if why:
+                report("fit", message=f"{kept}: {why}: fitted anew")
             _fit(model_class(parse_model(plan.spec.model)[0]), plan, data, kept, report, watch)
         yield kept, cached
+
+
+def why_not_kept(kept: Path) -> str | None:
+    """Why the fit in a folder can't be used again ("" where there is none); None where it can."""
+    if not (kept / FIT).exists():
+        return ""
+    try:
+        head = json.loads((kept / FIT).read_text(encoding="utf-8"))
+        whole, other = head["files"] == _sums(kept), other_libraries(head["packages"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "damaged, or written by an earlier version"
+    return f"made with {other}" if other else None if whole else "damaged"
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """sha256 of each file of a fit but its head."""
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != FIT):
+        with path.open("rb") as file:
+            found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def _fit(cls: type[SlateModel], plan: Plan, data: Data, kept: Path, report: Report, watch: Watch | None) -> None:
@@ -175,15 +215,48 @@ def _fit(cls: type[SlateModel], plan: Plan, data: Data, kept: Path, report: Repo
             seen,
             seed=seeded(spec.seed, "fit"),
             evaluate=evaluate_valid,
-            progress=lambda step, total, message="": report("fit", step, total, message),
+            progress=_told(report),
         )
+    if not isinstance(fit_report, FitReport):
+        raise FaultySlates(f"fit must return a FitReport, got {type(fit_report).__name__}")
     if fit_report.state == "diverged":
         raise Diverged(f"{spec.model} diverged while fitting: lower learning_rate, or see the curves in log.txt")
+    facts = plain(vars(fit_report) | {"seconds": time.perf_counter() - started}, "the FitReport")
     with folder_in_the_making(kept) as folder:
         model.save(folder)
-        facts = asdict(fit_report) | {"seconds": time.perf_counter() - started}
-        write_text(folder / "fit.json", json.dumps(facts))
+        head = {"report": facts, "packages": libraries(), "files": _sums(folder)}
+        write_text(folder / FIT, json.dumps(head))
     shutil.rmtree(model.checkpoint_folder, ignore_errors=True)
+
+
+def _told(report: Report) -> Progress:
+    """The `progress` handed to `fit`: what it is told may be anything, and is for the eyes alone."""
+
+    def progress(step: int, total: int, message: str = "") -> None:
+        with suppress(ValueError, TypeError, OverflowError):  # no number
+            report("fit", int(step), int(total), one_line(message))
+
+    return progress
+
+
+def plain(value: Any, what: str) -> Any:
+    """Facts that a model gives, in JSON's types; numpy's numbers and arrays are taken for what they hold.
+
+    Raises:
+        FaultySlates: anything else, a number that is not finite, or text that can't be encoded.
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {name if isinstance(name, str) else str(plain(name, what)): plain(item, f"{what}, {one_line(name, 80)}")
+                for name, item in value.items()}  # fmt: skip
+    if isinstance(value, list | tuple):
+        return [plain(item, what) for item in value]
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise FaultySlates(f"{what}: {type(value).__name__} is neither number nor text")
+    if (why := why_not_json(value)) is not None:
+        raise FaultySlates(f"{what}: {one_line(repr(value), 80)}: {why}")
+    return value
 
 
 class Diverged(SlateBenchError):
@@ -229,6 +302,8 @@ def guarded(data: Data, model: SlateModel) -> Iterator[None]:
 def write_slates(folder: Path, slates: Slates, requests: pl.DataFrame, catalog: Catalog) -> None:
     """slates.parquet in original ids (request, sample, items; null = empty slot) and diagnostics.parquet."""
     P, S, K = slates.items.shape
+    if taken := sorted({"request", "sample"} & slates.diagnostics.keys()):
+        raise FaultySlates(f"a diagnostic can't be called '{taken[0]}': that names the slate it belongs to")
     keys = {"request": np.repeat(requests["request"].to_numpy(), S), "sample": np.tile(np.arange(S), P)}
     ids = pl.Series([*catalog.ids, None], dtype=pl.String)  # index -1 -> null
     flat = ids.gather(np.where(slates.items == EMPTY, len(catalog), slates.items).reshape(-1))

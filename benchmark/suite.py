@@ -8,31 +8,37 @@ from __future__ import annotations
 import itertools
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from ..datasets.errors import UsageError, unknown_name
+from ..datasets.errors import UsageError, one_line, unknown_name
 from ..datasets.reading import named_path
 from ..datasets.registry import dataset_names
 from ..leaderboards.schema import Budget
 from ..models.registry import model_class, model_names, parse_model
 from .bench import BenchResult, Listener, bench_cells
-from .cell import CEILING, Cell
+from .cell import CEILING, Cell, cell_of, wrong_value
 from .grid import Shard
+from .limits import check_seeds
 
 FOLDER = Path(__file__).parent / "suites"
 ALL = "*"  # every registered model, or every dataset
 ALL_PRESETS = "*:*"  # every preset of every registered model
 
 
+def _each_once(seeds: list[int]) -> list[int]:
+    check_seeds(seeds, "seeds")
+    return seeds
+
+
 class Axes(BaseModel):
     """What both a suite and its blocks of systems may set; a block's value goes before the suite's."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     datasets: list[str] | None = None
-    seeds: list[int] | None = None
+    seeds: Annotated[list[int], AfterValidator(_each_once)] | None = None
     part: Literal["test", "valid"] | None = None
     budget: Budget | None = None
     source: Literal["auto", "real", "synthetic"] | None = None
@@ -50,15 +56,15 @@ class Axes(BaseModel):
 class Systems(Axes):
     """Models (addresses, "*" or "*:*") that are run with each of `settings`."""
 
-    models: list[str]
-    settings: list[dict[str, Any]] = [{}]  # what --set sets: one system for each
+    models: list[str] = Field(min_length=1)
+    settings: list[dict[str, JsonValue]] = Field(default=[{}], min_length=1)  # what --set sets: one system for each
 
 
 class Suite(Axes):
     """A grid."""
 
     title: str = ""
-    systems: list[Systems]
+    systems: list[Systems] = Field(min_length=1)
 
 
 def suite_names() -> list[str]:
@@ -76,15 +82,28 @@ def read_suite(name: str) -> Suite:
     if path.suffix != ".toml":
         raise unknown_name("suite (or path of a .toml file)", name, suite_names())
     try:
-        return Suite(**tomllib.loads(path.read_text(encoding="utf-8")))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return Suite(**content)
+    except UsageError as error:
+        raise UsageError(f"suite {path}: {error}") from error
     except FileNotFoundError as error:
         raise UsageError(f"suite {path}: no such file; suites that come along: {', '.join(suite_names())}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"suite {path}: can't be read as TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"suite {path}: {where}: {first['msg']}") from error
+    except OSError as error:
+        raise UsageError(f"suite {path}: can't be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ValidationError):
+            raise UsageError(f"suite {path}: {_wrong(error)}") from error
+        raise UsageError(f"suite {path}: can't be read as TOML: {one_line(error, 200)}") from error
+
+
+def _wrong(error: ValidationError) -> str:
+    """What is wrong with a suite; a key that nobody knows gets the nearest that is known."""
+    first = error.errors()[0]
+    if first["type"] != "extra_forbidden":
+        return wrong_value(error)
+    *path, key = (str(part) for part in first["loc"])
+    known = Systems if path and path[0] == "systems" else Suite
+    return str(unknown_name(f"key of {'.'.join(path) or 'a suite'}", key, known.model_fields))
 
 
 def suite_cells(suite: Suite, **instead: Any) -> list[Cell]:
@@ -107,7 +126,7 @@ def suite_cells(suite: Suite, **instead: Any) -> list[Cell]:
         own = axes.model_dump(exclude={"datasets", "seeds"}, exclude_none=True)
         models, datasets = _models(block.models), _datasets(axes.datasets)
         for dataset, model, values, seed in itertools.product(datasets, models, block.settings, axes.seeds or [0]):
-            found.append(Cell(dataset=dataset, model=model, seed=seed, overrides=values, **own))
+            found.append(cell_of(dataset=dataset, model=model, seed=seed, overrides=values, **own))
     place = {dataset: i for i, dataset in enumerate(dict.fromkeys(cell.dataset for cell in found))}
     return sorted(found, key=lambda cell: place[cell.dataset])
 

@@ -21,11 +21,12 @@ import polars as pl
 from ..datasets.errors import SlateBenchError, UsageError
 from ..datasets.table import write_table
 from ..leaderboards.command import command_line
-from ..leaderboards.records import Run, runs_folder, write_text
+from ..leaderboards.records import Run, check_writable, runs_folder, write_text
 from ..leaderboards.schema import Budget
 from ..leaderboards.sweeps import RESULT, SPEC, TRIALS, StudySpec, Tuned, figures_of, keep_tuned, trial_frame
 from .bench import Listener, bench, one_at_a_time
-from .cell import Cell
+from .cell import Cell, cell_of
+from .limits import MOST_TRIALS, check_processes, check_range
 from .sweep_space import Space, as_json
 from .worker import Worker, side_by_side
 
@@ -131,12 +132,14 @@ def sweep(
         DataError: data that can't be had with `source="real"`.
         SlateBenchError: no trial ended well, or the study's files are damaged.
     """
-    if workers < 1 or (trials is not None and trials < 1):
-        raise UsageError("workers and trials must be at least 1")
+    check_processes("workers", workers)
+    if trials is not None:
+        check_range("trials", trials, MOST_TRIALS, "each is a fit or at least hundreds of slates")
     home = runs_folder(runs).resolve()
-    cell = Cell(dataset=dataset, model=model, seed=seed, part="valid", budget=budget, source=source,  # type: ignore
-                train_share=train_share, encoder=encoder, item_vectors=item_vectors,
-                overrides=overrides or {})  # fmt: skip
+    check_writable(home)
+    cell = cell_of(dataset=dataset, model=model, seed=seed, part="valid", budget=budget, source=source,
+                   train_share=train_share, encoder=encoder, item_vectors=item_vectors,
+                   overrides=overrides or {})  # fmt: skip
     tell = one_at_a_time(listener or (lambda event, cell, details: None))
     asked = {"do": "plan", "cell": cell.model_dump(), "over": as_json(over or {}), "objectives": list(objectives),
              "sampler": sampler, "fit": fit, "any": any_field, "pruner": pruner}  # fmt: skip

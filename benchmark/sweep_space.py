@@ -66,7 +66,7 @@ def _parse_range(text: str, parts: list[str]) -> Range:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # thousands of digits or brackets too
         return text.strip()
 
 

@@ -6,6 +6,7 @@ seed of its own. So a study that was killed goes on to the same trials as an und
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import warnings
@@ -18,7 +19,7 @@ from filelock import FileLock
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ..datasets.errors import SlateBenchError
+from ..datasets.errors import SlateBenchError, one_line
 from ..leaderboards.records import HOST
 from ..leaderboards.sweeps import StudySpec
 from .cell import seeded
@@ -73,18 +74,50 @@ def open_study(folder: Path, spec: StudySpec) -> optuna.Study:
     quiet()
     path = folder / JOURNAL
     with FileLock(folder / ".lock"):
+        lock: Any = _Lock(folder / ".journal.lock")
+        with lock.lock:
+            _cut_torn_end(path)
         try:
-            lock: Any = _Lock(folder / ".journal.lock")
             storage = JournalStorage(JournalFileBackend(str(path), lock))
             names = optuna.get_all_study_names(storage)
-        except (ValueError, KeyError, AssertionError) as error:
-            raise SlateBenchError(f"{path}: damaged ({error}); sweep again with --rerun") from error
+        except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+            raise SlateBenchError(f"{path}: damaged ({one_line(error, 120)}); sweep again with --rerun") from error
         if names and names != [spec.hash]:
             raise SlateBenchError(f"{path}: holds another study ({', '.join(names)}); sweep again with --rerun")
         study = optuna.create_study(study_name=spec.hash, storage=storage, directions=spec.directions,
                                     pruner=_pruner(spec), load_if_exists=True)  # fmt: skip
         release(study, spec)
     return study
+
+
+def _cut_torn_end(path: Path) -> None:
+    """Cut what a crash left at the end of a journal: half a line, zeros; the trial that it told of is lost, no other.
+
+    Raises:
+        SlateBenchError: the damage is in the middle: what follows it can't be told apart, for trials are only counted.
+    """
+    if not path.exists():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    good = [_is_entry(line) for line in lines]
+    first = good.index(False) if False in good else len(lines)
+    if any(good[first:]):
+        raise SlateBenchError(
+            f"{path}: line {first + 1} of {len(lines)} is damaged: cut the file before it to keep earlier trials, "
+            "or sweep again with --rerun"
+        )
+    if first < len(lines):
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside.write_bytes(b"".join(lines[:first]))
+        beside.replace(path)
+
+
+def _is_entry(line: bytes) -> bool:
+    """A whole line of the journal?"""
+    try:
+        return line.endswith(b"\n") and isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def _pruner(spec: StudySpec) -> optuna.pruners.BasePruner:

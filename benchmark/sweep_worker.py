@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from filelock import FileLock
 
-from ..datasets.errors import SlateBenchError, UsageError, unknown_name
+from ..datasets.errors import SlateBenchError, UsageError, one_line, unknown_name
 from ..datasets.features import load_features
 from ..datasets.schema import references_closed, train_data
 from ..leaderboards.board import headline, main_metrics
@@ -30,7 +30,7 @@ from ..models.base import Settings, SlateModel, resolve
 from ..models.registry import model_class, parse_model
 from .cell import CEILING, Cell, Data, Plan, fit_folder, load_data, plan, seeded
 from .latency import latency_lock
-from .run import kept_fit
+from .run import FIT, kept_fit
 from .sweep_space import as_json, from_json, own_space, search_space
 from .worker import serve
 
@@ -103,7 +103,7 @@ def study_spec(cell: Cell, asked: dict[str, Any]) -> dict[str, Any]:
                                    "sampling", "k", "budget", "encoder", "item_vectors", "cutoffs"}),
         versions=spec.versions,
         seed=cell.seed,
-        overrides=cell.overrides,
+        overrides=planned.cell.overrides,
         space=as_json(space),
         objectives=objectives,
         directions=["maximize" if _more_is_better(o) else "minimize" for o in objectives],
@@ -155,11 +155,11 @@ def run_trials(cell: Cell, runs: Path, folder: Path, total: int, report: Report)
             if trial.number not in (t.number for t in best_trials(study, spec)):
                 bench.forget_fit()
         except (UsageError, optuna.TrialPruned) as error:  # settings that don't go together, or a fit that lags behind
-            said = str(error) or "pruned"
+            said = one_line(error) or "pruned"
             trial.set_user_attr(REASON, said)
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        except Exception as error:  # a model that can't do this is a trial that failed, not a sweep that failed
-            said = f"failed: {type(error).__name__}: {' '.join(str(error).split())}"
+        except BaseException as error:  # a model that can't do this is a trial that failed, not a sweep that failed
+            said = f"failed: {type(error).__name__}: {one_line(error)}"
             trial.set_user_attr(REASON, said.removeprefix("failed: "))
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
         done = sum(t.state.is_finished() for t in counted(study))
@@ -265,7 +265,7 @@ class _Bench:
 
         with kept_fit(planned, self.data, self.runs, self.report, watch=watch) as (kept, cached):
             if cached and trial is not None and self.spec.pruner is not None:
-                curves = json.loads((kept / "fit.json").read_text(encoding="utf-8"))["curves"]
+                curves = json.loads((kept / FIT).read_text(encoding="utf-8"))["report"]["curves"]
                 for check, (_, value) in enumerate(curves.get("valid", []), start=1):
                     trial.report(value, check)
             if trial is not None and not cached:

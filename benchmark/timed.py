@@ -16,9 +16,9 @@ from typing import Any
 import polars as pl
 
 from ..datasets.features import Features, load_features
-from ..datasets.schema import Catalog
 from ..datasets.table import read_table
-from ..models.base import SlateModel
+from ..leaderboards.records import AGAIN
+from ..models.base import SlateModel, read_catalog
 from ..models.registry import model_class, parse_model
 from .worker import serve
 
@@ -50,13 +50,12 @@ class _Timed:
                 sampling: dict[str, Any], first: int) -> dict[str, Any]:  # fmt: skip
         """Load the model as it was saved and make its first slate (that far goes the cold start)."""
         report("latency", message="loading")
-        saved, again = Path(folder) / "model", "run the same bench again with --rerun"
-        cls = model_class(parse_model(model)[0])
-        catalog = Catalog(read_table(saved / "catalog.parquet", again))
+        saved, cls = Path(folder) / "model", model_class(parse_model(model)[0])
+        catalog = read_catalog(saved)
         self.features = load_features(saved, catalog).live()  # every prompt is encoded anew
         self.model = cls.load(saved, self.features)
         self.model.sampling = cls.Sampling(**sampling)
-        self.requests, self.k, self.seed = read_table(Path(requests), again), k, seed
+        self.requests, self.k, self.seed = read_table(Path(requests), AGAIN), k, seed
         one = self.requests[first]
         self.model.generate(one, k, samples=1, seed=seed).check(one, len(catalog), k, 1)
         _one_thread()

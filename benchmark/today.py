@@ -15,8 +15,7 @@ from ..leaderboards.board import kind_of
 from ..leaderboards.records import Run, datasets_with_runs
 from ..leaderboards.schema import RunSpec
 from ..metrics.registry import METRICS_VERSION
-from ..models.registry import model_class, model_names, parse_model
-from .cell import code_version
+from ..models.registry import code_version, model_class, model_names, parse_model
 
 
 @dataclass

@@ -23,11 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ..datasets.errors import DataError, SlateBenchError, UsageError
+from ..datasets.errors import DataError, SlateBenchError, UsageError, one_line
 from ..datasets.output import say
 
 GIB = 2**30
 LINE_LIMIT = 2000  # characters of a line that are read at once and kept
+TRACE_LIMIT = 20_000  # characters of a traceback
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
                    "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")  # fmt: skip
 
@@ -67,6 +68,13 @@ class Worker:
         self.process: subprocess.Popen[str] | None = None
         self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.tail: deque[str] = deque(maxlen=40)
+        self.guest: str | None = None  # the plug-in that ran last
+
+    def host(self, plugin: str | None) -> None:
+        """Make ready for a plug-in (None: for a model of ours); what another left behind ends with its process."""
+        if self.guest not in (None, plugin):
+            self.stop()
+        self.guest = plugin
 
     def call(self, command: dict[str, Any], report: Callable[..., None] | None = None,
              timeout: float | None = None, memory_gib: float | None = None) -> Outcome:  # fmt: skip
@@ -80,10 +88,11 @@ class Worker:
         except OSError:
             return self._died(process)
         while True:
+            ended = process.poll() is not None  # what it said before is in the queue by the time that this look is over
             try:
                 event = self.events.get(timeout=0.2)
-            except queue.Empty:
-                event = {"event": "waiting"}
+            except queue.Empty:  # whoever the model started may hold the pipe open for ever
+                event = None if ended else {"event": "waiting"}
             if event is None:
                 return self._died(process)
             if event["event"] == "progress":
@@ -136,7 +145,7 @@ class Worker:
             start_new_session=True,  # a group of its own: what the model starts can be ended with it
         )
         assert self.process.stdout is not None and self.process.stderr is not None
-        threading.Thread(target=_read_events, args=(self.process.stdout, self.events), daemon=True).start()
+        threading.Thread(target=_read_events, args=(self.process.stdout, self.events, self.tail), daemon=True).start()
         threading.Thread(target=self._read_errors, args=(self.process.stderr, self.tail), daemon=True).start()
         return self.process
 
@@ -153,9 +162,8 @@ class Worker:
         time.sleep(0.1)  # let the reader of standard error finish
         tail = "\n".join(self.tail)
         if code < 0:
-            name = signal.Signals(-code).name
-            hint = ", often for lack of memory" if name == "SIGKILL" else ""
-            return Outcome(None, "failed", f"the process was killed ({name}{hint})", tail)
+            name = "SIGKILL, often for lack of memory" if code == -signal.SIGKILL else _signal_name(-code)
+            return Outcome(None, "failed", f"the process was killed ({name})", tail)
         return Outcome(None, "failed", f"the process ended by itself (exit code {code})", tail)
 
 
@@ -196,10 +204,24 @@ def side_by_side(workers: Sequence[Worker], work: Callable[[Worker], None], stop
         raise
 
 
-def _read_events(stream: IO[str], events: queue.Queue[dict[str, Any] | None]) -> None:
+def _read_events(stream: IO[str], events: queue.Queue[dict[str, Any] | None], tail: deque[str]) -> None:
     for line in stream:
-        events.put(json.loads(line))
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            event = None
+        if isinstance(event, dict) and "event" in event:
+            events.put(event)
+        else:  # a model that found the pipe prints there too
+            tail.append(line[:LINE_LIMIT].rstrip())
     events.put(None)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # of real time
+        return f"signal {number}"
 
 
 def _memory(pid: int) -> int:
@@ -271,8 +293,9 @@ def serve(answer: Answer) -> None:
         try:
             answer(command, say, report)
         except BaseException as error:  # the parent must always get an answer; SystemExit of a model too
-            state, reason = _reason(error)
-            say("failed", state=state, kind=type(error).__name__, reason=reason, traceback=traceback.format_exc())
+            state, reason = reason_of(error)
+            trace = "\n".join(one_line(line, LINE_LIMIT) for line in traceback.format_exc()[-TRACE_LIMIT:].splitlines())
+            say("failed", state=state, kind=type(error).__name__, reason=reason, traceback=trace)
 
 
 def _answer(command: dict[str, Any], say: Callable[..., None], report: Callable[..., None]) -> None:
@@ -283,17 +306,18 @@ def _answer(command: dict[str, Any], say: Callable[..., None], report: Callable[
     text_encoder.listener = lambda done, total, name: report("features", done, total, f"encoding texts with {name}")
     planned = plan(Cell(**command["cell"]))
     if command["do"] == "plan":
-        facts = {"notice": planned.notice, "origin": planned.origin, "skip": planned.skip,
-                 "ceilings": planned.ceilings, "fit": planned.fit}  # fmt: skip
+        facts = {"notice": planned.notice, "origin": planned.origin, "skip": planned.skip, "ceilings": planned.ceilings,
+                 "fit": planned.fit, "overrides": planned.cell.overrides}  # fmt: skip
         say("planned", spec=planned.spec.model_dump(), **facts)
     else:
+        if planned.spec.hash != command["hash"]:
+            raise SlateBenchError("the data or the plug-in's files changed since the bench began: run it again")
         run = run_plan(planned, Path(command["runs"]), report, rerun=command["rerun"])
         say("ran", folder=str(run.folder))
 
 
-def _reason(error: BaseException) -> tuple[str, str]:
-    """State and one line for an error."""
-    from ..datasets.errors import SlateBenchError
+def reason_of(error: BaseException) -> tuple[str, str]:
+    """State and one line for an error, whoever raised it."""
     from .run import Diverged
 
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -302,12 +326,12 @@ def _reason(error: BaseException) -> tuple[str, str]:
             f"the disk is full ({error.filename or 'no space left'}): free some space and run the same again",
         )
     if isinstance(error, Diverged):
-        return "diverged", str(error)
+        return "diverged", one_line(error)
     if isinstance(error, SlateBenchError):
-        return "failed", " ".join(str(error).split())
+        return "failed", one_line(error, LINE_LIMIT)
     if isinstance(error, MemoryError):
         return "failed", "out of memory"
-    line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    line = one_line(error)
     return "failed", f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 

@@ -257,8 +257,10 @@ def load_features(folder: Path, catalog: Catalog) -> Features:
         arrays = {name: read_array(path, name) for name in head["arrays"]}
         text_encoder = _reopened(head["text_encoder"], path)
         item_encoder = _reopened(head["item_encoder"], path) if head["item_encoder"] else None
-    except (OSError, ValueError, KeyError, DamagedFile) as error:
-        raise DataError(f"{folder}: no readable features of a model ({error}); fit the model again") from error
+    except (OSError, ValueError, KeyError, TypeError, DamagedFile) as error:
+        raise DataError(
+            f"{folder}: no readable features of a model ({error}): run the same bench again with --rerun"
+        ) from error
     if len(arrays["item_texts"]) != len(catalog):
         raise DataError(f"{path} has {len(arrays['item_texts'])} items, the catalogue {len(catalog)}: fit again")
     return Features(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from typing import Literal
 
 from .build import Loader, with_train_share
 from .card import DatasetCard, builtin_cards
-from .errors import DataError, UsageError, unknown_name
+from .errors import DataError, SlateBenchError, UsageError, one_line, unknown_name
 from .finding import Found, find_files
+from .plugins import Plugins, find_plugins
 from .schema import SlateDataset
 from .verify import check_statistics
 
@@ -19,20 +20,18 @@ ENTRY_POINTS = "slatebench.datasets"
 SourceChoice = Literal["auto", "real", "synthetic"]
 
 
-def dataset_names() -> list[str]:
-    """Names of all datasets: built in, then plug-ins (entry points of group `slatebench.datasets`).
+def _plugins() -> Plugins:
+    return find_plugins(ENTRY_POINTS, "dataset", builtin_cards())
 
-    Raises:
-        DataError: a plug-in takes a name that is taken.
-    """
-    names = list(builtin_cards())
-    for point in entry_points(group=ENTRY_POINTS):
-        if point.name in names:
-            raise DataError(
-                f"plug-in {point.value} wants the dataset name '{point.name}', which is taken: uninstall it"
-            )
-        names.append(point.name)
-    return names
+
+def dataset_names() -> list[str]:
+    """Names of all datasets: built in, then plug-ins (entry points of group `slatebench.datasets`)."""
+    return [*builtin_cards(), *_plugins().points]
+
+
+def refused_datasets() -> list[str]:
+    """A line for each plug-in whose name can't be used: it is in no list."""
+    return list(_plugins().refused.values())
 
 
 def dataset_card(name: str) -> DatasetCard:
@@ -41,27 +40,26 @@ def dataset_card(name: str) -> DatasetCard:
     A plug-in's entry point names a `DatasetCard` or a function without arguments that returns one.
 
     Raises:
-        UsageError: unknown name; says the nearest.
-        DataError: a plug-in can't be loaded, or is no card of that name, or two bring one.
+        UsageError: unknown name (says the nearest), or a plug-in's that can't be used.
+        DataError: a plug-in can't be loaded, or is no card of that name.
     """
     if name in builtin_cards():
         return builtin_cards()[name]
-    points = list(entry_points(group=ENTRY_POINTS, name=name))
-    if len(points) > 1:
-        raise DataError(f"{points[0].value} and {points[1].value} both bring a dataset '{name}': uninstall one")
-    if points:
-        return _plugin_card(points[0])
-    raise unknown_name("dataset", name, dataset_names())
+    plugins = _plugins()
+    if name in plugins.refused:
+        raise UsageError(plugins.refused[name])
+    if name not in plugins.points:
+        raise unknown_name("dataset", name, dataset_names())
+    return _plugin_card(plugins.points[name])
 
 
 def _plugin_card(point: EntryPoint) -> DatasetCard:
     try:
         card = point.load()
         card = card if isinstance(card, DatasetCard) else card()
-    except Exception as error:  # a plug-in may raise anything
-        raise DataError(
-            f"plug-in {point.value} of dataset '{point.name}' failed: {error!r}: mend or remove it"
-        ) from error
+    except (Exception, SystemExit) as error:  # a plug-in may raise anything
+        line = one_line(f"{type(error).__name__}: {one_line(error)}")
+        raise DataError(f"plug-in {point.value} of dataset '{point.name}' failed: {line}: mend or remove it") from error
     if not isinstance(card, DatasetCard) or card.name != point.name:
         raise DataError(f"plug-in {point.value} is not the card of dataset '{point.name}': mend or uninstall it")
     return card
@@ -115,9 +113,22 @@ def load_found(found: Found, *, split_seed: int = 0, train_share: float = 1.0) -
 
     Raises:
         UsageError: a share that is not above 0 and at most 1.
+        DataError: see `load_dataset`; or a plug-in's loader fails.
     """
     card = dataset_card(found.name)
-    dataset = card_loader(card)(card, found.folder, split_seed)
+    load = card_loader(card)
+    try:
+        dataset = load(card, found.folder, split_seed)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SlateBenchError | OSError | MemoryError) or card.name in builtin_cards():
+            raise
+        line = one_line(f"{type(error).__name__}: {one_line(error)}")
+        raise DataError(
+            f"dataset '{card.name}': its loader '{card.loader}' failed: {line}: mend the plug-in"
+        ) from error
+    if not isinstance(dataset, SlateDataset) or dataset.name != card.name:
+        given = f"'{dataset.name}'" if isinstance(dataset, SlateDataset) else type(dataset).__name__
+        raise DataError(f"dataset '{card.name}': its loader '{card.loader}' gave {given}: mend the plug-in")
     check_statistics(dataset)
     return with_train_share(dataset, train_share)
 

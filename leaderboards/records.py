@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 import polars as pl
 from pydantic import ValidationError
 
-from ..datasets.errors import SlateBenchError, UsageError
+from ..datasets.errors import SlateBenchError, UsageError, one_line
 from ..datasets.output import is_text
 from ..datasets.reading import named_path
 from ..datasets.table import read_table
@@ -76,6 +77,22 @@ def runs_folder(runs: Path | str | None = None) -> Path:
     if not is_text(str(folder.absolute())):
         raise UsageError(f"{folder.absolute()}: not UTF-8 text: name another folder for the records with --runs")
     return folder
+
+
+def check_writable(folder: Path) -> None:
+    """Find out now, not after hours of work, whether something can be written into a folder that may not be there yet.
+
+    Raises:
+        UsageError: it can't.
+    """
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there, prefix=BESIDE):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{there} can't be written ({error.strerror}): choose another folder for the records with --runs"
+        ) from error
 
 
 def run_folder(runs: Path, spec: RunSpec) -> Path:
@@ -189,6 +206,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write spec.json and record.json into `folder`."""
+    """Write spec.json and record.json into `folder`.
+
+    Raises:
+        SlateBenchError: what would be written could not be read back.
+    """
+    try:
+        text = record.model_dump_json(indent=1)
+        Record.model_validate_json(text)
+    except ValueError as error:
+        line = one_line(error)
+        raise SlateBenchError(f"{record.label}: a record that could not be read back is not written: {line}") from error
     write_text(folder / "spec.json", json.dumps(record.spec.model_dump(), indent=1, sort_keys=True))
-    write_text(folder / "record.json", record.model_dump_json(indent=1))
+    write_text(folder / "record.json", text)

@@ -17,8 +17,9 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticSerializationError
 
-from ..datasets.errors import SlateBenchError, UsageError, unknown_name
+from ..datasets.errors import SlateBenchError, UsageError, one_line, unknown_name, why_not_json
 from ..datasets.features import Features, load_features, save_features
 from ..datasets.schema import Catalog, Slates, TrainData
 from ..datasets.table import read_table, write_table
@@ -31,7 +32,7 @@ Budget = Literal["smoke", "standard", "paper"]
 class Settings(BaseModel):
     """Base of Config and Sampling: unknown keys refused, values checked, frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Progress(Protocol):
@@ -162,8 +163,8 @@ class SlateModel(ABC):
         head = {
             "name": self.name,
             "version": self.version,
-            "config": self.config.model_dump(),
-            "sampling": self.sampling.model_dump(),
+            "config": self.config.model_dump(mode="json"),
+            "sampling": self.sampling.model_dump(mode="json"),
         }
         (folder / "model.json").write_text(json.dumps(head, indent=1), encoding="utf-8")
 
@@ -176,21 +177,48 @@ class SlateModel(ABC):
             features: to use instead of the saved ones.
 
         Raises:
-            SlateBenchError: the folder holds another model or another version of this one.
+            SlateBenchError: the folder holds no whole model, another one, or another version of this one.
         """
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        head = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        if (head["name"], head["version"]) != (cls.name, cls.version):
+        try:
+            head = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            named = head["name"], head["version"]
+            settings = head["config"], head["sampling"]
+            arrays = load_file(folder / "state.safetensors")
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise damaged_model(folder, error) from error
+        if named != (cls.name, cls.version):
             raise SlateBenchError(
-                f"{folder} holds {head['name']} version {head['version']}, "
-                f"not {cls.name} version {cls.version}: fit again"
+                f"{folder} holds {named[0]} version {named[1]}, not {cls.name} version {cls.version}: fit again"
             )
-        model = cls(cls.Config(**head["config"]), cls.Sampling(**head["sampling"]))
-        model.catalog = Catalog(read_table(folder / "catalog.parquet", "fit again"))
+        try:
+            model = cls(*(kind(**values) for kind, values in zip((cls.Config, cls.Sampling), settings, strict=True)))
+        except (TypeError, ValidationError) as error:
+            raise damaged_model(folder, error) from error
+        model.catalog = read_catalog(folder)
         model.features = features if features is not None else load_features(folder, model.catalog)
-        model.restore(load_file(folder / "state.safetensors"))
+        model.restore(arrays)
         return model
+
+
+def read_catalog(folder: Path) -> Catalog:
+    """The catalogue of a saved model.
+
+    Raises:
+        SlateBenchError: it is missing or damaged.
+    """
+    try:
+        return Catalog(read_table(folder / "catalog.parquet", "fit again"))
+    except SlateBenchError as error:
+        raise damaged_model(folder, error) from error
+
+
+def damaged_model(folder: Path, error: Exception) -> SlateBenchError:
+    """The error for a saved model that is not there, or not whole."""
+    line = one_line(error.strerror if isinstance(error, OSError) and error.strerror else error, 120)
+    return SlateBenchError(f"{folder}: no whole model ({line}): run the same bench again with --rerun")
 
 
 # --- settings: defaults, preset, budget, --set, in this order ------------------------------------
@@ -218,29 +246,58 @@ def resolve(cls: type[SlateModel], presets: list[str], budget: Budget, overrides
     fields = {**cls.Config.model_fields, **cls.Sampling.model_fields}
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
-    changed: dict[str, Any] = {}
     layers: list[tuple[str, dict[str, Any]]] = []
     for preset in presets:
         if preset not in cls.PRESETS:
             raise unknown_name(f"preset of {cls.name}", preset, cls.PRESETS)
         layers.append((f"preset {preset}", cls.PRESETS[preset]))
     layers.append((f"budget {budget}", cls.BUDGETS.get(budget, {})))
-    layers.append(("set", overrides))
-    for label, layer in layers:
-        for key, value in layer.items():
+    for label, layer in [*layers, ("set", overrides)]:
+        for key in layer:
             if key not in fields:
                 raise unknown_name(f"setting of {cls.name}", key, fields)
-            if label == "set" and value != (values[key] if key in values else fields[key].default):
-                changed[key] = value
-            values[key], origin[key] = value, label
+            origin[key] = label
+    for _, layer in layers:
+        values |= layer
+    told = _validated(cls, values | overrides)
+    try:
+        usual = _values(*_validated(cls, values))
+    except UsageError:  # only with what is set by hand do they make a whole
+        usual = {key: field.get_default(call_default_factory=True) for key, field in fields.items()} | values
+    asked = _values(*told)
+    changed = {key: asked[key] for key in overrides if not _same(asked[key], usual[key])}
+    changed = {key: 0.0 if isinstance(value, float) and not value else value for key, value in changed.items()}  # -0.0
+    config, sampling = _validated(cls, values | changed)
+    return Resolved(config, sampling, {key: origin.get(key, "default") for key in fields}, changed)
+
+
+def _validated(cls: type[SlateModel], values: dict[str, Any]) -> tuple[Settings, Settings]:
+    """Config and Sampling with these values, all of which can be written as JSON."""
     try:
         config = cls.Config(**{k: v for k, v in values.items() if k in cls.Config.model_fields})
         sampling = cls.Sampling(**{k: v for k, v in values.items() if k in cls.Sampling.model_fields})
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else "settings"
-        raise UsageError(f"{cls.name}: {key}={values.get(key)!r}: {first['msg']}") from error
-    return Resolved(config, sampling, {key: origin.get(key, "default") for key in fields}, changed)
+        raise UsageError(f"{cls.name}: {key}={one_line(repr(values.get(key)), 80)}: {first['msg']}") from error
+    for settings in (config, sampling):  # defaults too, which nobody has validated
+        for key, value in settings:
+            if (why := why_not_json(value)) is not None:
+                raise UsageError(f"{cls.name}: {key}={one_line(repr(value), 80)}: {why}")
+    return config, sampling
+
+
+def _values(config: Settings, sampling: Settings) -> dict[str, Any]:
+    """All values as they stand in a spec."""
+    try:
+        return config.model_dump(mode="json") | sampling.model_dump(mode="json")
+    except PydanticSerializationError as error:
+        raise UsageError(f"a setting that can't be written as JSON: {one_line(error)}") from error
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Are two validated values one setting? 2 and 2.0 are, 1 and true are not."""
+    return a == b and isinstance(a, bool) == isinstance(b, bool)
 
 
 # --- noise ----------------------------------------------------------------------------------------

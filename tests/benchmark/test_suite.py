@@ -204,7 +204,8 @@ def test_a_block_goes_before_the_suite_and_the_command_line_before_both(plugins:
     [
         ("datasets = ['tiny']\n[[systems]]\nmodels = ['bm52']", "did you mean 'bm25'"),
         ("datasets = ['tinny']\n[[systems]]\nmodels = ['bm25']", "did you mean 'tiny'"),
-        ("datasets = ['tiny']\nseed = [1]\n[[systems]]\nmodels = ['bm25']", "seed: Extra inputs"),
+        ("datasets = ['tiny']\nseed = [1]\n[[systems]]\nmodels = ['bm25']", "did you mean 'seeds'"),
+        ("datasets = ['tiny']\n[[systems]]\nmodels = ['bm25']\nseting = [{}]", "did you mean 'settings'"),
         ("datasets = ['tiny']\n[[systems]]\nmodel = 'bm25'", "systems.0.models: Field required"),
         ("[[systems]]\nmodels = ['bm25']", "name datasets"),
         ("datasets = [", "can't be read as TOML"),
@@ -218,6 +219,48 @@ def test_a_mistake_in_the_file_is_one_clear_line(plugins: Path, tmp_path: Path, 
     with pytest.raises(UsageError) as error:
         suite_cells(read_suite(str(path)))
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("seeds = [-3]", "seeds: -3"),
+        ("seeds = [2.0]", "seeds.0=2.0"),
+        ("seeds = [false]", "seeds.0=False"),
+        ("seeds = [9223372036854775808]", "seeds: 9223372036854775808"),
+        ("seeds = [4, 4]", "seeds: 4 is named twice"),
+        ("seeds = []", "seeds: 0 of them"),
+        ("timeout = nan", "timeout=nan"),
+        ("memory_gib = -inf", "memory_gib=-inf"),
+        ("train_share = 0.0", "train_share=0"),
+        ("k = true", "k=True"),
+        ("samples = 0", "samples=0"),
+        ("settings = [{k1 = 1979-05-27}]", "k1=1979-05-27"),
+        ("settings = [{k1 = 07:32:00}]", "k1=07:32:00"),
+        ("settings = [{k1 = {deep = [1, nan]}}]", "nan"),
+        ("settings = []", "settings=[]"),
+    ],
+)
+def test_a_value_that_can_t_be_is_named_before_anything_is_run(
+    plugins: Path, tmp_path: Path, line: str, words: str
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f"[[systems]]\ndatasets = ['tiny']\nmodels = ['bm25']\n{line}\n")
+    with pytest.raises(UsageError) as error:
+        suite_cells(read_suite(str(path)))
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_file_that_an_editor_marked_is_read_and_one_of_bytes_refused(plugins: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(OWN, encoding="utf-8-sig")
+    assert len(suite_cells(read_suite(str(path)))) == 11
+    for content in (b"\xff\xfet", b"title = '\x00'"):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match="can't be read as TOML"):
+            read_suite(str(path))
+    with pytest.raises(UsageError, match="can't be read: Is a directory"):
+        read_suite(str(Path(tmp_path.rename(tmp_path.with_suffix(".toml")))))
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])

@@ -377,3 +377,38 @@ def test_a_journal_of_another_study_is_refused(plugins: Path, tmp_path: Path) ->
         open_study(second, spec)
     _prepare(second, spec, rerun=True)
     assert not best_trials(open_study(second, spec), spec)
+
+
+TORN = [
+    lambda text: text[:-9],
+    lambda text: text + b"\0" * 700,
+    lambda text: text + b'{"op\xff',
+    lambda text: text + b"\n",
+]
+
+
+@pytest.mark.parametrize("tear", TORN)
+def test_a_torn_journal_loses_no_more_than_its_last_trial(plugins: Path, tmp_path: Path, tear: Any) -> None:
+    before = comparable(searched(tmp_path, 3, over=TEMPERATURE))
+    [journal] = tmp_path.rglob("journal.log")
+    journal.write_bytes(tear(journal.read_bytes()))
+    assert comparable(searched(tmp_path, 3, over=TEMPERATURE)) == before
+    assert journal.read_bytes().endswith(b"}\n")
+
+
+def test_a_journal_that_is_damaged_in_its_middle_stays_as_it_is(plugins: Path, tmp_path: Path) -> None:
+    searched(tmp_path, 2, over=TEMPERATURE)
+    [journal] = tmp_path.rglob("journal.log")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(content := b"".join([*lines[:2], b'{"op_c', *lines[2:]]))
+    with pytest.raises(SlateBenchError, match=r"line 3 of .* is damaged: cut the file before it"):
+        prepared(tmp_path, over=TEMPERATURE)
+    assert journal.read_bytes() == content
+
+
+def test_a_default_told_by_hand_is_the_same_study(plugins: Path) -> None:
+    asked = {"over": as_json(TEMPERATURE), "objectives": [], "sampler": None, "fit": False, "any": False,
+             "pruner": None}  # fmt: skip
+    cell = Cell(dataset="tiny", model="bm25", part="valid", budget="smoke")
+    told = cell.model_copy(update={"overrides": {"k1": "1.5"}})
+    assert study_spec(told, asked)["spec"] == study_spec(cell, asked)["spec"]

@@ -12,7 +12,7 @@ import pytest
 from slatebench.datasets import verify as verifying
 from slatebench.datasets.card import builtin_cards
 from slatebench.datasets.errors import DataError, UsageError
-from slatebench.datasets.registry import dataset_card, dataset_names, find_dataset, load_dataset
+from slatebench.datasets.registry import dataset_card, dataset_names, find_dataset, load_dataset, refused_datasets
 from slatebench.datasets.verify import freeze, statistics, verify
 
 # a plug-in with a real dataset, whose file its card names, and its synthetic twin
@@ -135,10 +135,16 @@ def test_without_a_twin_missing_data_is_an_error(shop, no_data):
         load_dataset("shop", source="synthetic")
 
 
-def test_a_name_that_is_taken_is_an_error(plugin):
-    plugin("bundle", "thief", "CARD = None")
-    with pytest.raises(DataError, match=r"plug-in thief:CARD wants the dataset name 'bundle', which is taken"):
-        dataset_names()
+@pytest.mark.parametrize(
+    ("name", "why"), [("bundle", "which is taken"), ("../up", "but a name has"), ("sweeps", "which is reserved")]
+)
+def test_a_name_that_cannot_be_used_is_refused_and_hides_no_other(plugin, name, why):
+    plugin(name, "thief", "CARD = None")
+    assert "curated" in dataset_names() and len(dataset_names()) == len(builtin_cards())
+    assert any(f"plug-in thief:CARD wants the dataset name '{name}', {why}" in line for line in refused_datasets())
+    if name != "bundle":  # which is ours
+        with pytest.raises(UsageError, match="rename its entry point"):
+            dataset_card(name)
 
 
 def test_two_plug_ins_of_one_name_are_both_named(plugin):

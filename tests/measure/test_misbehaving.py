@@ -191,6 +191,123 @@ class Talks(Plain):
         return super().generate(requests, k, **more)
 
 
+class ForksAndDies(Plain):
+    name = "forks-and-dies"
+    def fit(self, data, **more):
+        if os.fork() == 0:  # holds the pipes open
+            os.setsid()
+            time.sleep(120)
+            os._exit(0)
+        os._exit(7)
+
+
+class Scribbles(Plain):
+    name = "scribbles"
+    def generate(self, *args, **more):
+        for pipe in range(3, 12):
+            try:
+                os.write(pipe, b"no event\\n[1]\\n{}\\n")
+            except OSError:
+                pass
+        return super().generate(*args, **more)
+
+
+class NoCost(Plain):
+    name = "no-cost"
+    def cost(self, *args, **more):
+        pass
+
+
+class InfiniteCost(Plain):
+    name = "infinite-cost"
+    def cost(self, *args, **more):
+        return {"nfe": float("inf")}
+
+
+class NoReport(Plain):
+    name = "no-report"
+    def fit(self, data, **more):
+        super().fit(data, **more)
+
+
+class NaNReport(Plain):
+    name = "nan-report"
+    def fit(self, data, **more):
+        report = super().fit(data, **more)
+        report.health["used"] = float("nan")
+        return report
+
+
+class OddReport(Plain):
+    name = "odd-report"
+    def fit(self, data, **more):
+        report = super().fit(data, **more)
+        report.notes["file"] = open(os.devnull)
+        return report
+
+
+class NumpyReport(Plain):
+    name = "numpy-report"
+    def fit(self, data, *, progress, **more):
+        progress(float("nan"), None, "x" * 3_000_000)
+        progress(np.int64(1), np.int64(2), "half \\ud800")
+        report = super().fit(data, **more)
+        report.curves["loss"], report.health["used"] = [(np.int64(1), np.float32(0.5))], np.float64(1)
+        return report
+
+
+class Shouts(Plain):
+    name = "shouts"
+    def fit(self, data, **more):
+        raise ValueError("x" * 3_000_000)
+
+
+class Mumbles(Plain):
+    name = "mumbles"
+    def fit(self, data, **more):
+        raise ValueError("half \\ud800 of a sign")
+
+
+class Speechless(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+class Stammers(Plain):
+    name = "stammers"
+    def fit(self, data, **more):
+        raise Speechless
+
+
+class Interrupts(Plain):
+    name = "interrupts"
+    def generate(self, *args, **more):
+        raise KeyboardInterrupt
+
+
+class TakesNames(Plain):
+    name = "takes-names"
+    def generate(self, *args, **more):
+        slates = super().generate(*args, **more)
+        slates.diagnostics["request"] = np.zeros(slates.items.shape[:2])
+        return slates
+
+
+class Moves(Plain):
+    name = "moves"
+    def generate(self, *args, **more):
+        os.chdir("/")
+        os.environ["SLATEBENCH_MOVED"] = "1"
+        return super().generate(*args, **more)
+
+
+class Stays(Plain):
+    name = "stays"
+    def generate(self, *args, **more):
+        assert "SLATEBENCH_MOVED" not in os.environ and os.getcwd() != "/"
+        return super().generate(*args, **more)
+
+
 class Lingers(Plain):
     name = "lingers"
     def fit(self, data, **more):
@@ -201,7 +318,7 @@ class Lingers(Plain):
 """
 
 EXPECTED = {  # model -> state, words of the reason
-    "hang": ("timeout", "stopped after 15 s"),
+    "hang": ("timeout", "stopped after 40 s"),
     "repeats": ("failed", "an item is repeated inside a slate (request 'test-0', sample 0)"),
     "outside": ("failed", "id 240 is outside the catalogue 0..239 (request 'test-3', sample 0)"),
     "nan": ("failed", "diagnostic 'rounding_gap' holds NaN or infinity (request 'test-0', sample 0)"),
@@ -223,12 +340,29 @@ EXPECTED = {  # model -> state, words of the reason
     "peeks-at-loading": ("failed", "a model tried to read the references of 'valid'"),
     "talks": ("done", None),
     "lingers": ("done", None),
+    "forks-and-dies": ("failed", "the process ended by itself (exit code 7)"),
+    "scribbles": ("done", None),
+    "no-cost": ("failed", "cost must give a dict of numbers, got None"),
+    "infinite-cost": ("failed", "numbers must be finite"),
+    "no-report": ("failed", "fit must return a FitReport, got NoneType"),
+    "nan-report": ("failed", "health, used: nan: numbers must be finite"),
+    "odd-report": ("failed", "notes, file: TextIOWrapper is neither number nor text"),
+    "numpy-report": ("done", None),
+    "shouts": ("failed", "ValueError: xxx"),
+    "mumbles": ("failed", "ValueError: half ? of a sign"),
+    "stammers": ("failed", "Speechless"),
+    "interrupts": ("failed", "KeyboardInterrupt"),
+    "takes-names": ("failed", "a diagnostic can't be called 'request'"),
+    "moves": ("done", None),
+    "stays": ("done", None),
     "good": ("done", None),
 }
 CLASSES = {"nan": "NaN", "writes-features": "WritesFeatures", "writes-requests": "WritesRequests",
            "peeks-in-thread": "PeeksInThread",
            "peeks-and-swallows": "PeeksAndSwallows", "peeks-at-private-fields": "PeeksAtPrivateFields",
-           "peeks-at-loading": "PeeksAtLoading"}  # fmt: skip
+           "peeks-at-loading": "PeeksAtLoading", "forks-and-dies": "ForksAndDies", "no-cost": "NoCost",
+           "infinite-cost": "InfiniteCost", "no-report": "NoReport", "nan-report": "NaNReport",
+           "odd-report": "OddReport", "numpy-report": "NumpyReport", "takes-names": "TakesNames"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +373,7 @@ def grid(install, tmp_path_factory):
     options = dict(budget="smoke", encoder="hash", runs=folder, mlflow=False, latency=False)
     before = bench("good", "tiny", **options).runs[0]
     content = (before.folder / "record.json").read_bytes()
-    found = bench(list(EXPECTED), "tiny", timeout=15, memory_gib=1.0, **options)
+    found = bench(list(EXPECTED), "tiny", timeout=40, memory_gib=1.0, **options)
     assert (before.folder / "record.json").read_bytes() == content, "a finished cell was written again"
     return folder, {run.spec.model: run for run in found.runs}, found
 
@@ -254,6 +388,7 @@ def test_each_ends_in_its_own_state_with_one_clear_line(grid, model):
         assert record.reason is None and record.metrics["ndcg_at_5"].n == 40
     else:
         assert record.reason is not None and words in record.reason and "\n" not in record.reason
+        assert len(record.reason) < 600
 
 
 def test_the_call_says_that_something_failed_and_keeps_every_record(grid):

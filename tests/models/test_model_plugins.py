@@ -1,3 +1,5 @@
+import re
+import subprocess
 import sys
 import textwrap
 
@@ -5,7 +7,7 @@ import pytest
 
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.models.describe import describe
-from slatebench.models.registry import model_class, model_names, model_titles
+from slatebench.models.registry import model_class, model_names, model_titles, refused_models
 from slatebench.models.skeleton import write_skeleton
 from slatebench.models.testing import run_contract
 
@@ -64,10 +66,114 @@ def test_a_plug_in_is_found_and_passes_the_contract(tmp_path, on_path):
     assert not failed, failed
 
 
-def test_a_plug_in_may_not_take_a_name_that_is_taken(tmp_path, on_path):
-    on_path(install(tmp_path, "greedy_plugin", NEWEST, ["bm25 = greedy_plugin:Newest"]))
-    with pytest.raises(SlateBenchError, match="'bm25', which is taken"):
-        model_names()
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("bm25", "taken"), ("Dense", "taken"), ("ceiling", "reserved"), ("sweeps", "reserved"), ("aux.model", "reserved"),
+     ("up/../down", "a name has"), ("...", "a name has"), (".out", "a name has"), ("two--parts", "a name has"),
+     ("tail-", "a name has"), ("line\x1bend", "a name has"), ("x" * 65, "a name has")],
+)  # fmt: skip
+def test_a_name_that_cannot_be_used_is_refused_and_hides_no_other(tmp_path, on_path, name, why):
+    on_path(
+        install(tmp_path, "greedy_plugin", NEWEST, [f"{name} = greedy_plugin:Newest", "fine = greedy_plugin:Newest"])
+    )
+    assert "fine" in model_names() and model_class("fine").name == "newest"
+    assert name not in set(model_names()) - {"bm25"}
+    [line] = refused_models()
+    assert "greedy_plugin:Newest" in line and why in line and "\n" not in line
+    if name != "bm25":  # which is ours
+        with pytest.raises(UsageError, match="rename its entry point"):
+            model_class(name)
+
+
+def test_of_two_plug_ins_with_one_name_neither_is_taken_silently(tmp_path, on_path):
+    on_path(install(tmp_path / "a", "first_plugin", NEWEST, ["same = first_plugin:Newest"]))
+    on_path(install(tmp_path / "b", "second_plugin", NEWEST, ["same = second_plugin:Newest"]))
+    assert "same" not in model_names()
+    with pytest.raises(UsageError, match="uninstall one"):
+        model_class("same")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("card = None", "card must be a ModelCard"),
+        ("PRESETS = {'../up': {}}", "preset '../up'"),
+        ("PRESETS = ['fast']", "PRESETS must be a dict"),
+        ("BUDGETS = {'huge': {}}", "'huge' of BUDGETS is none of smoke, standard, paper"),
+        ("Config = dict", "Config must be a subclass of Settings"),
+        ("version = 2", "its version must be text"),
+        ("arrays = SlateModel.arrays", "write arrays"),
+    ],
+)
+def test_a_class_that_lacks_something_is_one_clear_line(tmp_path, on_path, change, says):
+    on_path(install(tmp_path, "odd_plugin", f"{NEWEST}\n    {change}\n", ["odd = odd_plugin:Newest"]))
+    with pytest.raises(SlateBenchError, match=re.escape(says)):
+        model_class("odd")
+
+
+# --- what is used again means the same -----------------------------------------------------------------
+
+
+def version_of(name: str) -> str:
+    """As a new process would see it."""
+    code = f"from slatebench.models.registry import *; print(code_version(model_class({name!r})))"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def helped(tmp_path, monkeypatch):
+    """A plug-in of one module with a helper beside it, a package beside it, and data files."""
+    source = NEWEST.replace("import numpy as np", "import numpy as np\nTABLE = 'table.json'  # read later", 1)
+    install(tmp_path, "helped_plugin", source, ["helped = helped_plugin:Newest"])
+    (tmp_path / "helped_plugin.yaml").write_text("a: 1")
+    (tmp_path / "lazy_helper.py").write_text("SCALE = 1\n")  # imported by nobody yet
+    for file in ("parts/__init__.py", "parts/words.txt", "parts/deep/more.py", "table.json", "data/table.json"):
+        (tmp_path / file).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / file).write_text("1")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["helped_plugin.py", "lazy_helper.py", "helped_plugin.yaml", "parts/words.txt", "parts/deep/more.py", "table.json",
+     "data/table.json", "parts/new.bin", "helped_plugin-0.1.0.dist-info/METADATA"],
+)  # fmt: skip
+def test_the_version_of_a_plug_in_covers_all_that_belongs_to_it(helped, file):
+    before = version_of("helped")
+    path = helped / file
+    text = path.read_text() if path.exists() else ""
+    path.write_text(text.replace("Version: 0.1.0", "Version: 0.2.0") if "METADATA" in file else f"{text}\n# more\n")
+    after = version_of("helped")
+    assert before.startswith("1-") and after.startswith("1-") and before != after
+
+
+def test_what_runs_leave_in_its_folder_makes_it_no_other_plug_in(helped):
+    before = version_of("helped")
+    for file in ("out.txt", "log.json", "runs/x/record.json", ".git/HEAD", "parts/__pycache__/a.pyc", "parts/run.log"):
+        (helped / file).parent.mkdir(exist_ok=True, parents=True)
+        (helped / file).write_text("something")
+    assert version_of("helped") == before
+    (helped / "parts/words.txt").touch()
+    assert version_of("helped") == before  # content counts, not time
+
+
+def test_the_files_of_an_installed_plug_in_are_those_of_its_record(tmp_path, monkeypatch):
+    site = tmp_path / "site-packages"
+    install(site, "recorded_plugin", NEWEST, ["recorded = recorded_plugin:Newest"])
+    (site / "shared_data").mkdir()
+    for file in ("shared_data/table.csv", "recorded_helper.py", "stranger.py"):
+        (site / file).write_text("1")
+    files = ["recorded_plugin.py", "recorded_helper.py", "shared_data/table.csv"]
+    record = "".join(f"{file},,\n" for file in files)
+    (site / "recorded_plugin-0.1.0.dist-info" / "RECORD").write_text(record)
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    versions = [version_of("recorded")]
+    for file in ("recorded_helper.py", "shared_data/table.csv", "stranger.py"):
+        (site / file).write_text("2")
+        versions.append(version_of("recorded"))
+    assert len(set(versions[:3])) == 3 and versions[3] == versions[2]
 
 
 def test_two_plug_ins_of_one_name_are_both_named(tmp_path, on_path):

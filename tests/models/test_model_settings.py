@@ -1,4 +1,5 @@
 import doctest
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import Field
@@ -76,3 +77,76 @@ def test_every_title_is_one_line():
 def test_names_and_classes_agree():
     for name in BUILTIN:
         assert model_class(name).name == name
+
+
+@pytest.mark.parametrize("told", [1.5, "1.5", "15e-1", "1.50"])
+def test_a_default_told_by_hand_changes_nothing_whatever_its_type(told):
+    cls = model_class("bm25")
+    plain, found = resolve(cls, [], "standard", {}), resolve(cls, [], "standard", {"k1": told})
+    assert not found.changed and found.config == plain.config
+
+
+def test_one_value_has_one_name_whatever_its_type():
+    cls = model_class("bm25")
+    found = [resolve(cls, [], "standard", {"k1": told}).changed for told in (2, 2.0, "2", "2e0")]
+    assert {repr(changed) for changed in found} == {"{'k1': 2.0}"}
+    weights = [resolve(model_class("hybrid"), [], "standard", {"bm25_weight": w}).changed for w in (0, 0.0, -0.0, "-0")]
+    assert {repr(changed) for changed in weights} == {"{'bm25_weight': 0.0}"}
+
+
+class Loose(Hybrid):
+    """Fields of every kind, with defaults that nobody has validated."""
+
+    name = "loose"
+
+    class Config(Settings):
+        rate: float = 1  # a whole number
+        widths: list[int] = Field([8, 4])
+        extra: Any = 1
+
+    PRESETS: ClassVar = {"wide": {"widths": [16]}}
+
+
+@pytest.mark.parametrize(
+    ("presets", "told", "changed"),
+    [
+        ([], {"rate": 1.0, "widths": [8, 4], "extra": 1}, {}),
+        ([], {"rate": "1"}, {}),
+        ([], {"extra": True}, {"extra": True}),
+        ([], {"widths": ["8", 5]}, {"widths": [8, 5]}),
+        (["wide"], {"widths": ["16"]}, {}),
+        (["wide"], {"widths": [8, 4]}, {"widths": [8, 4]}),
+    ],
+)
+def test_settings_are_compared_after_they_are_validated(presets, told, changed):
+    plain, found = resolve(Loose, presets, "smoke", {}), resolve(Loose, presets, "smoke", told)
+    assert found.changed == changed and repr(found.changed) == repr(changed)
+    if not changed:
+        assert found.config.model_dump_json() == plain.config.model_dump_json()
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), "Infinity", "nan", "1e999", 10**400])
+def test_numbers_that_are_set_must_be_finite(value):
+    with pytest.raises(UsageError) as error:
+        resolve(model_class("hybrid"), [], "smoke", {"bm25_weight": value})
+    line = str(error.value)
+    assert line.startswith("hybrid: bm25_weight=") and len(line) < 200
+    assert "finite" in line or "valid number" in line
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [({"a": [1, float("nan")]}, "finite"), (2**70, "more than 63 bits"), ("\ud800", "can't be encoded")],
+)
+def test_what_no_record_can_hold_is_refused_wherever_it_hides(value, says):
+    with pytest.raises(UsageError, match=says):
+        resolve(Loose, [], "smoke", {"extra": value})
+
+
+def test_a_default_that_is_not_finite_is_refused_too():
+    class Odd(Loose):
+        class Config(Settings):
+            rate: float = float("nan")
+
+    with pytest.raises(UsageError, match="rate=nan: numbers must be finite"):
+        resolve(Odd, [], "smoke", {})
