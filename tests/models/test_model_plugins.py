@@ -176,14 +176,6 @@ def test_the_files_of_an_installed_plug_in_are_those_of_its_record(tmp_path, mon
     assert len(set(versions[:3])) == 3 and versions[3] == versions[2]
 
 
-def test_two_plug_ins_of_one_name_are_both_named(tmp_path, on_path):
-    for module in ("one_plugin", "other_plugin"):
-        on_path(install(tmp_path / module, module, NEWEST, [f"newest = {module}:Newest"]))
-    with pytest.raises(SlateBenchError, match=r"both bring a model 'newest': uninstall one") as error:
-        model_class("newest")
-    assert "one_plugin:Newest" in str(error.value) and "other_plugin:Newest" in str(error.value)
-
-
 @pytest.mark.parametrize(
     ("entry", "line"),
     [("lost = lost_plugin:Gone", "can't be imported"), ("lost = lost_plugin:np", "no subclass of SlateModel")],
