@@ -150,7 +150,7 @@ def test_a_name_that_cannot_be_used_is_refused_and_hides_no_other(plugin, name, 
 def test_two_plug_ins_of_one_name_are_both_named(plugin):
     for module in ("one", "other"):
         plugin("mine", module, "CARD = None")
-    with pytest.raises(UsageError, match="the dataset name 'mine', .* uninstall one of them") as error:
+    with pytest.raises(UsageError, match=r"the dataset name 'mine', .* uninstall one of them") as error:
         dataset_card("mine")
     assert "one:CARD" in str(error.value) and "other:CARD" in str(error.value)
 
