@@ -6,40 +6,38 @@ Everything the command line does is a call here; the names are imported when fir
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .bench import BenchResult as BenchResult
-    from .bench import bench as bench
-    from .claims import run_claims as run_claims
-    from .compare import compare as compare
-    from .export_mlflow import export_mlflow as export_mlflow
-    from .gate import gate as gate
-    from .generate import generate as generate
-    from .latency import latency as latency
-    from .report import report as report
-    from .rescore import rescore as rescore
-    from .show import leaderboard as leaderboard
-    from .suite import bench_suite as bench_suite
-    from .sweep import sweep as sweep
+    from .boards.compare import compare as compare
+    from .boards.gate import gate as gate
+    from .boards.report import report as report
+    from .boards.rescore import rescore as rescore
+    from .boards.show import leaderboard as leaderboard
+    from .claims.run import run_claims as run_claims
+    from .grids.bench import BenchResult as BenchResult
+    from .grids.bench import bench as bench
+    from .grids.suite import bench_suite as bench_suite
+    from .serving.export_mlflow import export_mlflow as export_mlflow
+    from .serving.generate import generate as generate
+    from .sweeps.sweep import sweep as sweep
+    from .timing.harness import latency as latency
 
 _WHERE = {
-    "bench": "bench",
-    "BenchResult": "bench",
-    "compare": "compare",
-    "gate": "gate",
-    "run_claims": "claims",
-    "generate": "generate",
-    "latency": "latency",
-    "report": "report",
-    "rescore": "rescore",
-    "leaderboard": "show",
-    "bench_suite": "suite",
-    "export_mlflow": "export_mlflow",
-    "sweep": "sweep",
+    "bench": "grids.bench",
+    "BenchResult": "grids.bench",
+    "compare": "boards.compare",
+    "gate": "boards.gate",
+    "run_claims": "claims.run",
+    "generate": "serving.generate",
+    "latency": "timing.harness",
+    "report": "boards.report",
+    "rescore": "boards.rescore",
+    "leaderboard": "boards.show",
+    "bench_suite": "grids.suite",
+    "export_mlflow": "serving.export_mlflow",
+    "sweep": "sweeps.sweep",
 }
 
 
@@ -47,15 +45,3 @@ def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(import_module(f".{_WHERE[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-class _Functions(ModuleType):
-    """Importing the module `bench` would otherwise put it in place of the function `bench`."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _WHERE and isinstance(value, ModuleType):
-            value = getattr(value, name, value)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Functions

@@ -146,7 +146,7 @@ def _nature(metric: Metric) -> str:
 def _cli() -> str:
     from typer.main import get_command
 
-    from .cli import app
+    from .cli.app import app
 
     lines = ["# Command line", ""]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from ..datasets.errors import DataError, SlateBenchError
-from ..datasets.finding import find_folders
+from ..datasets.files.finding import find_folders
 from ..datasets.registry import dataset_card, dataset_names, refused_datasets
 from ..leaderboards.records import list_runs, runs_folder
 from ..models.registry import BUILTIN, model_class, model_names, refused_models
-from .machine import machine
+from .cells.machine import machine
 
 Level = Literal["ok", "note", "problem"]
 LOW_DISK_GIB = 5
@@ -125,7 +125,7 @@ def _records(folder: Path) -> list[Finding]:
 
 
 def _mlflow(folder: Path) -> Finding:
-    from ..leaderboards.mlflow_store import OURS, connect, place, tracking_uri
+    from ..leaderboards.mlflow_view.store import OURS, connect, place, tracking_uri
 
     uri = tracking_uri(folder)
     where = place(uri)

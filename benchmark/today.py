@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..datasets.errors import DataError, SlateBenchError, UsageError
-from ..datasets.finding import Found
+from ..datasets.files.finding import Found
 from ..datasets.identity import Identity, identity
 from ..datasets.registry import dataset_card, dataset_names, find_dataset
-from ..datasets.text_encoder import DEFAULT_ENCODER
+from ..datasets.vectors.text_encoder import DEFAULT_ENCODER
 from ..leaderboards.board import kind_of
 from ..leaderboards.records import Run, datasets_with_runs
 from ..leaderboards.schema import RunSpec

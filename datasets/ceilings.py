@@ -18,7 +18,7 @@ from .card import DatasetCard
 from .schema import EMPTY, PartName, SlateDataset, Slates
 from .synthetic import World, latent, request_rows
 
-WITH_ORACLE = "synthetic:load"  # only this loader knows the latent themes; other synthetic data have no oracle
+WITH_ORACLE = "slatebench.datasets.synthetic:load"  # only this loader knows the latent themes
 CELLS_AT_ONCE = 10_000_000  # of the request x item table of probabilities
 TIE_BITS = 21  # item numbers fit into so many bits (synthetic catalogues end at 2,000,000)
 

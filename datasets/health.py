@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .array_cache import cache_folder, cached_array
 from .build import PARTS
-from .evaluation import EvaluationSpace
-from .features import slates_of
+from .files.array_cache import cache_folder, cached_array
 from .schema import SlateDataset
 from .text import words
-from .text_encoder import TextEncoder
+from .vectors.evaluation import EvaluationSpace
+from .vectors.features import slates_of
+from .vectors.text_encoder import TextEncoder
 
 TOLD_FROM = 0.05  # share of the texts from which a person is told
 

@@ -15,15 +15,15 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from .array_cache import cache_folder
 from .card import DatasetCard
-from .evaluation import evaluation_version
-from .features import make_features
-from .finding import Found, brought_folder
-from .reading import stored_path
+from .files.array_cache import cache_folder
+from .files.finding import Found, brought_folder
+from .files.reading import stored_path
 from .registry import card_loader, dataset_card, load_found
 from .schema import SlateDataset
-from .text_encoder import DEFAULT_ENCODER, open_encoder
+from .vectors.evaluation import evaluation_version
+from .vectors.features import make_features
+from .vectors.text_encoder import DEFAULT_ENCODER, open_encoder
 
 SETTLED = 2.0  # seconds after which a file that changes again surely bears another time
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import EntryPoint
-from importlib.util import find_spec
 from typing import Literal
 
 from .build import Loader, with_train_share
 from .card import DatasetCard, builtin_cards
+from .checks.verify import check_statistics
 from .errors import DataError, SlateBenchError, UsageError, one_line, unknown_name
-from .finding import Found, find_files
+from .files.finding import Found, find_files
 from .plugins import Plugins, find_plugins
 from .schema import SlateDataset
-from .verify import check_statistics
 
 ENTRY_POINTS = "slatebench.datasets"
 
@@ -134,14 +133,13 @@ def load_found(found: Found, *, split_seed: int = 0, train_share: float = 1.0) -
 
 
 def card_loader(card: DatasetCard) -> Loader:
-    """The function that the card's `loader` names: `module:function` in this package, or of a plug-in.
+    """The function that the card's `loader` names: `module:function`.
 
     Raises:
         DataError: there is no such function.
     """
     module, _, attribute = card.loader.partition(":")
     try:
-        ours = "." not in module and find_spec(f".{module}", __package__) is not None
-        return getattr(import_module(f".{module}" if ours else module, __package__), attribute)
+        return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise DataError(f"dataset '{card.name}': the card's loader '{card.loader}' can't be loaded: {error}") from error

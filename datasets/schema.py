@@ -20,7 +20,7 @@ from .text import composed
 
 if TYPE_CHECKING:
     from .card import DatasetCard
-    from .features import Features
+    from .vectors.features import Features
 
 Source = Literal["real", "synthetic"]
 PartName = Literal["train", "valid", "test"]

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from ..datasets.errors import SlateBenchError, UsageError
-from ..datasets.text_encoder import DEFAULT_ENCODER
+from ..datasets.vectors.text_encoder import DEFAULT_ENCODER
 from ..metrics.base import Scores
 from ..metrics.evaluate import Summary, mean_over, summarise
 from ..metrics.registry import metric_info

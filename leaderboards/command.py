@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..datasets.text_encoder import DEFAULT_ENCODER
+from ..datasets.vectors.text_encoder import DEFAULT_ENCODER
 from .records import Run
 from .schema import RunSpec
 

@@ -20,9 +20,9 @@ import polars as pl
 from pydantic import ValidationError
 
 from ..datasets.errors import SlateBenchError, UsageError, one_line
+from ..datasets.files.reading import named_path
+from ..datasets.files.table import read_table
 from ..datasets.output import is_text
-from ..datasets.reading import named_path
-from ..datasets.table import read_table
 from .schema import RECORD_VERSION, Record, RunSpec, folder_name
 
 AGAIN = "run the same bench again with --rerun"  # the mend for a damaged file of a run

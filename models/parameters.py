@@ -30,7 +30,7 @@ def count_parameters(
     Raises:
         UsageError: unknown model, preset or setting, or a value out of bounds.
     """
-    from .training import BeforeTraining, stop_before_training
+    from .training.fit import BeforeTraining, stop_before_training
 
     name, presets = parse_model(address)
     cls = model_class(name)

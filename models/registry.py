@@ -24,20 +24,24 @@ class Builtin(NamedTuple):
 
 
 BUILTIN: dict[str, Builtin] = {
-    "random": Builtin("random", "Random", "random items: a floor"),
-    "popularity": Builtin("popularity", "Popularity", "most popular items: a floor"),
-    "bm25": Builtin("bm25", "BM25", "BM25 over item texts or train prompts"),
-    "dense": Builtin("dense", "Dense", "prompt vector to item vectors, exact"),
-    "prompt-knn": Builtin("prompt_knn", "PromptKNN", "vote of the nearest train prompts' slates"),
-    "prompt2vec": Builtin("prompt2vec", "Prompt2Vec", "ridge from prompt vector to slate centre"),
-    "prompt-centre": Builtin("prompt_centre", "PromptCentre", "mean slate of similar train prompts, nearest items"),
-    "hybrid": Builtin("hybrid", "Hybrid", "z-scored dense + .25 BM25: the retrieval prior alone"),
-    "dmsg": Builtin("dmsg", "DMSG", "diffusion over a slate's item vectors"),
-    "set-regressor": Builtin("set_regressor", "SetRegressor", "DMSG's network in one step: a control"),
-    "trie-prior": Builtin("trie_prior", "TriePriorModel", "retrieval factorised along semantic ids: their prior alone"),
-    "s2s": Builtin("s2s", "S2S", "autoregressive decoder over items or (preset sids) semantic ids"),
-    "higr": Builtin("higr", "HiGR", "hierarchical planner and item generator over semantic ids"),
-    "maskgr": Builtin("maskgr", "MaskGR", "masked diffusion over a slate's semantic ids"),
+    "random": Builtin("retrieval.random", "Random", "random items: a floor"),
+    "popularity": Builtin("retrieval.popularity", "Popularity", "most popular items: a floor"),
+    "bm25": Builtin("retrieval.bm25", "BM25", "BM25 over item texts or train prompts"),
+    "dense": Builtin("retrieval.dense", "Dense", "prompt vector to item vectors, exact"),
+    "prompt-knn": Builtin("retrieval.prompt_knn", "PromptKNN", "vote of the nearest train prompts' slates"),
+    "prompt2vec": Builtin("retrieval.prompt2vec", "Prompt2Vec", "ridge from prompt vector to slate centre"),
+    "prompt-centre": Builtin(
+        "retrieval.prompt_centre", "PromptCentre", "mean slate of similar train prompts, nearest items"
+    ),
+    "hybrid": Builtin("retrieval.hybrid", "Hybrid", "z-scored dense + .25 BM25: the retrieval prior alone"),
+    "dmsg": Builtin("latent.dmsg", "DMSG", "diffusion over a slate's item vectors"),
+    "set-regressor": Builtin("latent.set_regressor", "SetRegressor", "DMSG's network in one step: a control"),
+    "trie-prior": Builtin(
+        "decoders.trie_prior", "TriePriorModel", "retrieval factorised along semantic ids: their prior alone"
+    ),
+    "s2s": Builtin("decoders.s2s", "S2S", "autoregressive decoder over items or (preset sids) semantic ids"),
+    "higr": Builtin("decoders.higr", "HiGR", "hierarchical planner and item generator over semantic ids"),
+    "maskgr": Builtin("decoders.maskgr", "MaskGR", "masked diffusion over a slate's semantic ids"),
 }
 
 

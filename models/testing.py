@@ -19,7 +19,6 @@ import polars as pl
 
 from ..datasets.card import DatasetCard
 from ..datasets.errors import SlateBenchError, UsageError
-from ..datasets.features import Features, features_for_catalog, make_features
 from ..datasets.schema import (
     CATALOG_SCHEMA,
     REFERENCE_SCHEMA,
@@ -34,6 +33,7 @@ from ..datasets.schema import (
     references_closed,
     train_data,
 )
+from ..datasets.vectors.features import Features, features_for_catalog, make_features
 from .base import FitReport, Resolved, Settings, SlateModel, resolve
 from .registry import model_class, parse_model
 

@@ -89,7 +89,7 @@ def slatebench(plugins: Path) -> Callable[..., Finished]:
     """The real command line, as a process: slatebench("bench", "bm25", ..., cwd=folder)."""
 
     def run(*arguments: str, cwd: Path | None = None, **environment: str) -> Finished:
-        command = [sys.executable, "-P", "-c", "from slatebench.benchmark.cli import main; main()", *arguments]
+        command = [sys.executable, "-P", "-c", "from slatebench.benchmark.cli.app import main; main()", *arguments]
         done = subprocess.run(
             command, capture_output=True, text=True, cwd=cwd, env=os.environ | environment, check=False, timeout=600
         )

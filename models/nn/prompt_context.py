@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .slate_denoiser import Condition
+from ..latent.denoiser import Condition
 from .transformer import Transformer, key_mask
 
 

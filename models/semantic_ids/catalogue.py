@@ -10,9 +10,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from ...datasets.features import Features
 from ...datasets.schema import EMPTY, Catalog
-from ..prior import RetrievalPrior
+from ...datasets.vectors.features import Features
+from ..retrieval.prior import RetrievalPrior
 from .tokenizer import SemanticIds, Tokenizer
 from .trie import Trie, TriePrior
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..training import seed_of
+from ..training.fit import seed_of
 from .positives import Positives
 from .tokenizer import residual_kmeans
 

@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from ...datasets.array_cache import cache_folder, cached_array
+from ...datasets.files.array_cache import cache_folder, cached_array
 from ...datasets.schema import Catalog, TrainData
 from ..base import Settings
 from .health import check_collapse, health_report

@@ -189,8 +189,9 @@ def test_data_that_cant_be_had_run_the_twin_and_say_so_everywhere(slatebench: Co
 
 
 def test_six_processes_on_one_fresh_folder(plugins: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-c", "from slatebench.benchmark.cli import main; main()", "bench", "popularity",
-               "--dataset", "tiny", "--budget", "smoke", "--no-latency", "--json", "--runs", str(tmp_path)]  # fmt: skip
+    code = "from slatebench.benchmark.cli.app import main; main()"
+    command = [sys.executable, "-P", "-c", code, "bench", "popularity", "--dataset", "tiny", "--budget", "smoke",
+               "--no-latency", "--json", "--runs", str(tmp_path)]  # fmt: skip
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(6)]
     ended = [process.communicate(timeout=300) for process in started]
     assert [process.returncode for process in started] == [0] * 6, ended
@@ -206,7 +207,7 @@ def test_six_processes_on_one_fresh_folder(plugins: Path, tmp_path: Path) -> Non
 def test_kill_and_the_same_command_again(
     first: Any, plugins: Path, slatebench: Command, tmp_path: Path, moment: str
 ) -> None:
-    command = [sys.executable, "-P", "-c", "from slatebench.benchmark.cli import main; main()", *BENCH, "--json",
+    command = [sys.executable, "-P", "-c", "from slatebench.benchmark.cli.app import main; main()", *BENCH, "--json",
                "--runs", str(tmp_path)]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -229,7 +230,7 @@ def test_ctrl_c_says_what_is_kept(plugins: Path, tmp_path: Path) -> None:
         sys.executable,
         "-P",
         "-c",
-        "from slatebench.benchmark.cli import main; main()",
+        "from slatebench.benchmark.cli.app import main; main()",
         *BENCH,
         "--runs",
         str(tmp_path),
@@ -247,7 +248,7 @@ def test_ctrl_c_says_what_is_kept(plugins: Path, tmp_path: Path) -> None:
 
 
 def test_the_line_of_a_full_disk() -> None:
-    from slatebench.benchmark.worker import _reason
+    from slatebench.benchmark.processes.worker import _reason
 
     state, reason = _reason(OSError(errno.ENOSPC, "No space left on device", "/runs/x"))
     assert state == "failed" and reason.startswith("the disk is full (/runs/x)") and "run the same again" in reason
@@ -258,7 +259,7 @@ def test_a_write_that_fails_is_said(slatebench: Command, tmp_path: Path) -> None
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from slatebench.benchmark.cli import main; main()"
+        "from slatebench.benchmark.cli.app import main; main()"
     )
     command = [sys.executable, "-P", "-c", code, "bench", "popularity", "--dataset", "tiny", "--budget", "smoke",
                "--no-latency", "--runs", str(tmp_path)]  # fmt: skip

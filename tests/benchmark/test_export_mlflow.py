@@ -17,8 +17,8 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from slatebench.benchmark.bench import bench_cells
-from slatebench.benchmark.cell import Cell
+from slatebench.benchmark.cells.cell import Cell
+from slatebench.benchmark.grids.bench import bench_cells
 from slatebench.datasets.errors import SlateBenchError, UsageError
 
 PROMPT = "gift for a friend"
@@ -44,7 +44,7 @@ class Exported:
 @pytest.fixture(scope="module")
 def exported(fitted: list[Any]) -> dict[str, Exported]:
     """By the command line, as JSON."""
-    from slatebench.benchmark.cli import app
+    from slatebench.benchmark.cli.app import app
 
     found = {}
     for run in (fitted[0], fitted[2]):
@@ -71,7 +71,7 @@ def titles(run: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize("model", ["bm25", "dmsg"])
 def test_it_answers_as_the_fitted_model_does(fitted: list[Any], loaded: dict[str, Any], model: str) -> None:
-    from slatebench.benchmark.cell import seeded
+    from slatebench.benchmark.cells.cell import seeded
     from slatebench.datasets.schema import make_requests
     from slatebench.models.registry import model_class
 
@@ -156,7 +156,7 @@ def test_the_server_refuses_absurd_parameters(ask: Any, params: str) -> None:
 
 
 def test_a_place_that_mlflow_cannot_load_from_is_refused(fitted: list[Any]) -> None:
-    from slatebench.benchmark.export_mlflow import export_mlflow
+    from slatebench.benchmark.serving.export_mlflow import export_mlflow
 
     with pytest.raises(UsageError, match="rename"):
         export_mlflow(replace(fitted[0], folder=Path("/a%20b/tiny/bm25/0123")))
@@ -190,7 +190,7 @@ def test_a_file_that_was_changed_is_refused(exported: dict[str, Exported], tmp_p
 
 
 def test_what_has_no_model_is_refused(fitted: list[Any]) -> None:
-    from slatebench.benchmark.export_mlflow import export_mlflow
+    from slatebench.benchmark.serving.export_mlflow import export_mlflow
 
     with pytest.raises(UsageError, match="no fitted model"):
         export_mlflow(fitted[1])

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from slatebench.benchmark.cell import Cell, Plan, fit_folder, plan
-from slatebench.benchmark.cli import app
-from slatebench.benchmark.rescore import rescore
-from slatebench.benchmark.run import run_plan
+from slatebench.benchmark.boards.rescore import rescore
+from slatebench.benchmark.cells.cell import Cell, Plan, fit_folder, plan
+from slatebench.benchmark.cells.run import run_plan
+from slatebench.benchmark.cli.app import app
 from slatebench.leaderboards.command import bench_command
 from slatebench.leaderboards.records import list_runs
 

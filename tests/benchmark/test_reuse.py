@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from slatebench.benchmark import bench, generate
-from slatebench.benchmark.cell import Cell, cell_of, plan
-from slatebench.benchmark.export_mlflow import export_mlflow
+from slatebench.benchmark.cells.cell import Cell, cell_of, plan
+from slatebench.benchmark.grids import bench
+from slatebench.benchmark.serving import generate
+from slatebench.benchmark.serving.export_mlflow import export_mlflow
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.leaderboards.records import Run
 
@@ -82,7 +83,7 @@ def fit_of(runs: Path) -> Path:
 )
 @pytest.mark.parametrize("damage", ["empty", "cut", "gone", "other"])
 def test_a_damaged_fit_is_made_anew(runs: Path, file: str, damage: str) -> None:
-    from slatebench.benchmark.run import why_not_kept
+    from slatebench.benchmark.cells.run import why_not_kept
 
     path = fit_of(runs) / file
     whole = path.read_bytes()

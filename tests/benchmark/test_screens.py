@@ -18,7 +18,7 @@ from rich.console import Console
 from slatebench.datasets.output import shown, to_json
 from slatebench.leaderboards.terminal import fitted
 
-COMMAND = [sys.executable, "-P", "-c", "from slatebench.benchmark.cli import main; main()"]
+COMMAND = [sys.executable, "-P", "-c", "from slatebench.benchmark.cli.app import main; main()"]
 TITLES = ["lamp \x1b[31mred", "lamp [red]markup[/red] [/]", "lamp :tada: emoji", "lamp \u202eback", "lamp be\x07ll",
           "lamp one\x9bmore", "lamp hid\u200bden", "lamp [bold", "lamp caf\u00e9 \u6771"]  # fmt: skip
 RAW = ("\x1b", "\x07", "\x9b", "\u202e", "\u200b", "\U0001f389")

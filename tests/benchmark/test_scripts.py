@@ -11,8 +11,8 @@ from unicodedata import normalize
 
 import pytest
 
-from slatebench.benchmark.bench import bench_cells
-from slatebench.benchmark.cell import Cell
+from slatebench.benchmark.cells.cell import Cell
+from slatebench.benchmark.grids.bench import bench_cells
 from slatebench.datasets.health import health_lines
 from slatebench.leaderboards.tables import _baseline
 from slatebench.metrics.bertscore import SlateBertScore

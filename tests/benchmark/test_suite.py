@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slatebench.benchmark.cell import Cell, Plan, cutoffs_of, load_data
-from slatebench.benchmark.grid import expected_seconds, fit_key, longest_first, run_cells, take_shard
-from slatebench.benchmark.suite import bench_suite, parse_shard, read_suite, suite_cells, suite_names
-from slatebench.benchmark.worker import Outcome, side_by_side
+from slatebench.benchmark.cells.cell import Cell, Plan, cutoffs_of, load_data
+from slatebench.benchmark.grids.schedule import expected_seconds, fit_key, longest_first, run_cells, take_shard
+from slatebench.benchmark.grids.suite import bench_suite, parse_shard, read_suite, suite_cells, suite_names
+from slatebench.benchmark.processes.worker import Outcome, side_by_side
 from slatebench.datasets.errors import DataError, SlateBenchError, UsageError
 from slatebench.leaderboards.records import Run, list_runs
 from slatebench.leaderboards.schema import Record, RunSpec, Versions
@@ -319,7 +319,7 @@ def test_the_whole_again_uses_what_is_there_and_says_why_not_all(
 
 
 def test_one_cell_at_a_time_gives_the_same_figures(sharded: tuple[Path, list[Any]], tmp_path: Path) -> None:
-    from slatebench.benchmark import bench
+    from slatebench.benchmark.grids import bench
 
     alone = bench(
         "dense:sampled", "tiny", seeds=[1], budget="smoke", encoder="hash", runs=tmp_path, latency=False, mlflow=False
@@ -354,7 +354,7 @@ def test_data_that_cant_be_had_are_left_out_where_others_are_there(
     ],
 )
 def test_what_does_not_go_with_a_suite_is_refused(arguments: tuple[str, ...], words: str) -> None:
-    from slatebench.benchmark.cli import app
+    from slatebench.benchmark.cli.app import app
 
     with pytest.raises(UsageError, match=words):
         app(["bench", *arguments], standalone_mode=False)
@@ -366,7 +366,7 @@ def test_what_does_not_go_with_a_suite_is_refused(arguments: tuple[str, ...], wo
 def test_the_live_table_counts_and_says_how_long() -> None:
     from rich.console import Console
 
-    from slatebench.benchmark.grid_screen import GridScreen
+    from slatebench.benchmark.cli.grid_screen import GridScreen
 
     screen = GridScreen(jobs=2)
     first, second, third = (plan(f"model{i}") for i in range(3))

@@ -16,17 +16,17 @@ import polars as pl
 import pytest
 from filelock import Timeout
 
-from slatebench.benchmark.cell import Cell
-from slatebench.benchmark.cli import app
-from slatebench.benchmark.cli_sweep import _print
-from slatebench.benchmark.latency import latency_lock
-from slatebench.benchmark.sweep import Sweep, _collect, _prepare, sweep
-from slatebench.benchmark.sweep_space import Range, as_json
-from slatebench.benchmark.sweep_study import best_trials, counted, next_trial, open_study, settings_of
-from slatebench.benchmark.sweep_worker import run_trials, study_spec
+from slatebench.benchmark.cells.cell import Cell
+from slatebench.benchmark.cli.app import app
+from slatebench.benchmark.cli.sweep import _print
+from slatebench.benchmark.sweeps.child import run_trials, study_spec
+from slatebench.benchmark.sweeps.space import Range, as_json
+from slatebench.benchmark.sweeps.study import best_trials, counted, next_trial, open_study, settings_of
+from slatebench.benchmark.sweeps.sweep import Sweep, _collect, _prepare, sweep
+from slatebench.benchmark.timing.harness import latency_lock
 from slatebench.datasets.errors import SlateBenchError
+from slatebench.leaderboards.mlflow_view.sweeps import rebuild_sweeps
 from slatebench.leaderboards.sweeps import StudySpec, read_sweeps
-from slatebench.leaderboards.sweeps_mlflow import rebuild_sweeps
 from slatebench.models.registry import model_class
 
 TEMPERATURE = {"temperature": Range(0.0, 2.0, 0.1)}
@@ -145,7 +145,7 @@ def test_a_sweep_that_is_ended_half_way_keeps_its_trials_and_goes_on_as_if_undis
     command = ["sweep", "bm25", "--dataset", "tiny", "--over", "temperature=0.0:2.0:0.1", "--trials", "14",
                "--budget", "smoke", "--no-test", "--runs", str(tmp_path)]  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, "-P", "-c", "from slatebench.benchmark.cli import main; main()", *command],
+        [sys.executable, "-P", "-c", "from slatebench.benchmark.cli.app import main; main()", *command],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     deadline = time.monotonic() + 120

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from slatebench.benchmark.cell import Cell
-from slatebench.benchmark.sweep_space import Range, as_json, distributions, parse_over, points, search_space
-from slatebench.benchmark.sweep_worker import study_spec
+from slatebench.benchmark.cells.cell import Cell
+from slatebench.benchmark.sweeps.child import study_spec
+from slatebench.benchmark.sweeps.space import Range, as_json, distributions, parse_over, points, search_space
 from slatebench.datasets.errors import UsageError
 from slatebench.models.registry import model_class, model_names
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from slatebench.benchmark.bench import bench
-from slatebench.benchmark.cell import Cell, plan
-from slatebench.benchmark.cli import app
-from slatebench.benchmark.sweep import sweep
-from slatebench.benchmark.sweep_space import Range, as_json
-from slatebench.benchmark.sweep_worker import study_spec
+from slatebench.benchmark.cells.cell import Cell, plan
+from slatebench.benchmark.cli.app import app
+from slatebench.benchmark.grids.bench import bench
+from slatebench.benchmark.sweeps.child import study_spec
+from slatebench.benchmark.sweeps.space import Range, as_json
+from slatebench.benchmark.sweeps.sweep import sweep
 from slatebench.datasets.errors import UsageError
 from slatebench.leaderboards.records import read_run, write_record
 from slatebench.leaderboards.sweeps import StudySpec, tuned

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rank_bm25 import BM25Okapi
 
-from slatebench.models.bm25_index import BM25Index, tokenize
+from slatebench.models.retrieval.bm25_index import BM25Index, tokenize
 
 DOCUMENTS = 50_000
 

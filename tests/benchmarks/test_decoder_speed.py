@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 import torch
 
-from slatebench.datasets.features import features_for_catalog, make_features
 from slatebench.datasets.schema import CATALOG_SCHEMA, Catalog, make_requests
+from slatebench.datasets.vectors.features import features_for_catalog, make_features
 from slatebench.models.base import resolve
 from slatebench.models.registry import model_class, parse_model
 from slatebench.models.semantic_ids.catalogue import IdCatalogue

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slatebench.models.diffusion import gaussian
-from slatebench.models.nn.slate_denoiser import Condition, SlateDenoiser
+from slatebench.models.latent import gaussian
+from slatebench.models.latent.denoiser import Condition, SlateDenoiser
 from slatebench.models.nn.transformer import Transformer, key_mask
 
 K, L, HEADS = 10, 9, 4

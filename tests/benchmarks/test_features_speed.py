@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slatebench.datasets.features import make_features
+from slatebench.datasets.vectors.features import make_features
 from slatebench.models.testing import fixture_dataset
 
 PROMPTS = [f"songs for a {word} evening with {other}" for word in ("rainy", "long", "slow", "bright")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from slatebench.datasets.features import Features, make_features
 from slatebench.datasets.schema import SlateDataset, train_data
+from slatebench.datasets.vectors.features import Features, make_features
 from slatebench.models.base import resolve
 from slatebench.models.registry import BUILTIN, model_class
 from slatebench.models.testing import fixture_dataset

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
+from slatebench.models.latent.rounding import round_to_items
 from slatebench.models.ranking import nearest
-from slatebench.models.rounding import round_to_items
 
 D, K = 128, 10
 SIZES = [10_000, 100_000, *([1_000_000] if os.environ.get("SLATEBENCH_PERF_LARGE") else [])]

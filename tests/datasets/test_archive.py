@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slatebench.datasets.archive import read_zip_member, replace_file
 from slatebench.datasets.errors import DataError
+from slatebench.datasets.files.archive import read_zip_member, replace_file
 
 LINES = b"1,2\n" * 100
 LIMIT = 100_000_000

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slatebench.datasets.audit import audit, near_duplicates, seen_only_ceiling, slate_matrix
 from slatebench.datasets.build import build_dataset
+from slatebench.datasets.checks.audit import audit, near_duplicates, seen_only_ceiling, slate_matrix
+from slatebench.datasets.checks.export import COLUMNS, export, original_ids
 from slatebench.datasets.errors import DataError
-from slatebench.datasets.export import COLUMNS, export, original_ids
 from slatebench.datasets.registry import load_dataset
 from slatebench.datasets.schema import CATALOG_SCHEMA
 
@@ -36,7 +36,7 @@ def test_near_duplicates_equal_brute_force(sets, threshold):
 
 
 def test_near_duplicates_over_several_blocks(monkeypatch):
-    from slatebench.datasets import audit as module
+    from slatebench.datasets.checks import audit as module
 
     random = np.random.default_rng(0)
     column = pl.Series([sorted(random.choice(30, 4, replace=False)) for _ in range(200)], dtype=pl.List(pl.Int64))

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slatebench.datasets import bundle
 from slatebench.datasets.errors import DataError
+from slatebench.datasets.loaders import bundle
 from slatebench.datasets.registry import dataset_card, load_dataset
 from slatebench.datasets.text import clean, item_text
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from slatebench.datasets import cpcd, mpd
 from slatebench.datasets.errors import DataError
+from slatebench.datasets.loaders import cpcd, mpd
 from slatebench.datasets.registry import dataset_card, load_dataset
 from slatebench.datasets.text import normalised
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slatebench.datasets import curated
 from slatebench.datasets.errors import DataError
-from slatebench.datasets.reading import each_json_line
+from slatebench.datasets.files.reading import each_json_line
+from slatebench.datasets.loaders import curated
 
 CATALOG: list[dict[str, Any]] = [
     {"id": f"i{i}", "title": f" Item  {i} ", "categories": [["Home", f"C{i % 2}"]]} for i in range(8)

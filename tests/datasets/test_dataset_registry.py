@@ -9,18 +9,18 @@ import tomllib
 
 import pytest
 
-from slatebench.datasets import verify as verifying
 from slatebench.datasets.card import builtin_cards
+from slatebench.datasets.checks import verify as verifying
+from slatebench.datasets.checks.verify import freeze, statistics, verify
 from slatebench.datasets.errors import DataError, UsageError
 from slatebench.datasets.registry import dataset_card, dataset_names, find_dataset, load_dataset, refused_datasets
-from slatebench.datasets.verify import freeze, statistics, verify
 
 # a plug-in with a real dataset, whose file its card names, and its synthetic twin
 CODE = """
 import polars as pl
 from slatebench.datasets.build import build_dataset
 from slatebench.datasets.card import CardFile, DatasetCard
-from slatebench.datasets.reading import read_card_file
+from slatebench.datasets.files.reading import read_card_file
 
 def load(card, folder, split_seed):
     if folder is not None:

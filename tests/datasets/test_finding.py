@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from slatebench.datasets import array_cache, features, finding
 from slatebench.datasets.errors import DataError
-from slatebench.datasets.finding import fetch, find_files, find_folder
+from slatebench.datasets.files import array_cache, finding
+from slatebench.datasets.files.finding import fetch, find_files, find_folder
+from slatebench.datasets.vectors import features
 from slatebench.metrics import bertscore
 
 CONTENT = b"id,title\n1,one\n" * 200

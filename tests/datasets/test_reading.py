@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import slatebench.datasets.card as card_module
 from slatebench.datasets.card import read_card
 from slatebench.datasets.errors import DataError
-from slatebench.datasets.reading import read_csv, read_json_lines
+from slatebench.datasets.files.reading import read_csv, read_json_lines
 from slatebench.datasets.text import clean, normalised
 
 ROOM = Path(card_module.__file__).parent

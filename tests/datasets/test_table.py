@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from slatebench.datasets.errors import DataError
-from slatebench.datasets.reading import named_path
-from slatebench.datasets.table import read_table, write_table
+from slatebench.datasets.files.reading import named_path
+from slatebench.datasets.files.table import read_table, write_table
 
 # a name, and a neighbour that it would stand for as a pattern
 ODD = [("d[1]", "d1"), ("a*", "ab"), ("q?", "qu"), ("{x,y}", "x"), ("%20", " "), ("$HOME", "h"), ("~", "t"),

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from slatebench.datasets import curated
 from slatebench.datasets.build import build_dataset
 from slatebench.datasets.errors import DataError
-from slatebench.datasets.evaluation import lsa_text
+from slatebench.datasets.loaders import curated
 from slatebench.datasets.schema import make_requests
 from slatebench.datasets.text import composed, normalised, plainly_read, terms, words
+from slatebench.datasets.vectors.evaluation import lsa_text
 
 TRICKY = "é\u0301\u0308ßİıﬁＡ½²™①のガｶﾞดูनी\u200d\ufe0f\ufeff🇩👍🏽_ -"
 ANY = st.text(st.one_of(st.characters(), st.sampled_from(TRICKY)), max_size=30)

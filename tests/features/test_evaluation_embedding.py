@@ -8,8 +8,8 @@ from features_dataset import small_catalog, small_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slatebench.datasets import evaluation
-from slatebench.datasets.evaluation import evaluation_embedding, evaluation_texts, lsa_text, ppmi_slates
+from slatebench.datasets.vectors import evaluation
+from slatebench.datasets.vectors.evaluation import evaluation_embedding, evaluation_texts, lsa_text, ppmi_slates
 
 WORDS = [
     a + b for a in "bcdfghklmnprstvwzj" for b in ("adu", "elo", "ira", "omi", "une", "yxo", "akel", "erin", "ilom")

@@ -9,8 +9,8 @@ import pytest
 from features_dataset import COLD, small_catalog, small_dataset
 
 from slatebench.datasets.errors import DataError
-from slatebench.datasets.features import features_for_catalog, load_features, make_features, save_features
-from slatebench.datasets.text_encoder import HashEncoder, open_encoder
+from slatebench.datasets.vectors.features import features_for_catalog, load_features, make_features, save_features
+from slatebench.datasets.vectors.text_encoder import HashEncoder, open_encoder
 
 HERE = Path(__file__).parent
 
@@ -221,7 +221,7 @@ def fresh_process(code: str) -> str:
 
 
 USE = """
-from slatebench.datasets.features import make_features
+from slatebench.datasets.vectors.features import make_features
 import hashlib
 f = make_features(small_dataset("text"))
 arrays = f.items(), f.prompts(["coffee"]), f.tokens(["coffee"])[0]
@@ -240,7 +240,7 @@ def test_six_processes_encode_once(tmp_path):
     code = """
 import os, pathlib, time
 from slatebench.datasets import text_encoder as te
-from slatebench.datasets.features import make_features
+from slatebench.datasets.vectors.features import make_features
 encode = te.HashEncoder.encode
 def slow(self, texts, *, tokens=False):
     pathlib.Path(os.environ["LOG"], f"{os.getpid()}-{time.time_ns()}").touch()
@@ -266,7 +266,7 @@ def test_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     code = """
 import resource, signal
 from slatebench.datasets.errors import SlateBenchError
-from slatebench.datasets.features import make_features
+from slatebench.datasets.vectors.features import make_features
 f = make_features(small_dataset(), encoder="hash")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))

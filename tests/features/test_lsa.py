@@ -10,9 +10,9 @@ import pytest
 from features_dataset import THEMES, small_catalog, small_dataset
 
 from slatebench.datasets.errors import DataError
-from slatebench.datasets.features import features_for_catalog, load_features, make_features, save_features
-from slatebench.datasets.lsa import lsa_encoder
 from slatebench.datasets.schema import Part
+from slatebench.datasets.vectors.features import features_for_catalog, load_features, make_features, save_features
+from slatebench.datasets.vectors.lsa import lsa_encoder
 
 
 def with_prompts(part: str, prompts: list[str]):
@@ -62,7 +62,7 @@ def test_validation_and_test_prompts_are_never_fitted_on():
 
 
 def test_fitted_once_for_the_same_texts(cache, monkeypatch):
-    from slatebench.datasets import lsa
+    from slatebench.datasets.vectors import lsa
 
     fits = []
     fit = lsa.fit_lsa
@@ -111,7 +111,7 @@ def test_any_item_vectors_on_any_card_saved_and_over_another_catalogue(encoder, 
 
 
 def test_another_recipe_is_refused(tmp_path, monkeypatch):
-    from slatebench.datasets import features as module
+    from slatebench.datasets.vectors import features as module
 
     features = make_features(small_dataset(), encoder="lsa")
     save_features(features, tmp_path)

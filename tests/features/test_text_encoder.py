@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slatebench.datasets.errors import UsageError
-from slatebench.datasets.text_encoder import SentenceTransformerEncoder, open_encoder
+from slatebench.datasets.vectors.text_encoder import SentenceTransformerEncoder, open_encoder
 
 TEXTS = [
     "camping trip with kids",
@@ -74,7 +74,7 @@ def test_near_in_meaning_is_near(minilm):
 
 
 def test_loading_writes_no_bar(capfd):
-    from slatebench.datasets.text_encoder import _load_network
+    from slatebench.datasets.vectors.text_encoder import _load_network
 
     _load_network.__wrapped__("minilm")
     assert "Loading" not in capfd.readouterr().err

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from features_dataset import COLD, small_dataset
 
-from slatebench.datasets.features import make_features, slates_of
-from slatebench.datasets.word2vec import fit_word2vec, predict_cold
+from slatebench.datasets.vectors.features import make_features, slates_of
+from slatebench.datasets.vectors.word2vec import fit_word2vec, predict_cold
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_only_train_slates_count(features):
 def test_the_same_whatever_the_hash_seed():
     code = """
 import hashlib, numpy as np
-from slatebench.datasets.word2vec import fit_word2vec
+from slatebench.datasets.vectors.word2vec import fit_word2vec
 rng = np.random.default_rng(0)
 slates = [rng.choice(40, 6, replace=False).tolist() for _ in range(80)]
 out = fit_word2vec(slates, rng.standard_normal((50, 8)).astype(np.float32))

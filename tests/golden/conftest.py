@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from slatebench.datasets.features import make_features
 from slatebench.datasets.schema import SlateDataset, TrainData, train_data
+from slatebench.datasets.vectors.features import make_features
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

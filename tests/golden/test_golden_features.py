@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from golden import line, lines
 
-from slatebench.datasets import evaluation, features, lsa, text_encoder, word2vec
-from slatebench.datasets.evaluation import evaluation_embedding
-from slatebench.datasets.features import make_features
-from slatebench.datasets.text_encoder import HashEncoder
+from slatebench.datasets.vectors import evaluation, features, lsa, text_encoder, word2vec
+from slatebench.datasets.vectors.evaluation import evaluation_embedding
+from slatebench.datasets.vectors.features import make_features
+from slatebench.datasets.vectors.text_encoder import HashEncoder
 from slatebench.models.semantic_ids import tokenizer
 from slatebench.models.semantic_ids.tokenizer import TokenizerConfig, semantic_ids
 

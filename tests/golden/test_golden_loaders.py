@@ -6,7 +6,7 @@ The twins are held by tests/datasets_synthetic; loaders of files that the user b
 import pytest
 
 from slatebench.datasets.card import builtin_cards
-from slatebench.datasets.verify import verify
+from slatebench.datasets.checks.verify import verify
 
 BROUGHT = {"curated", "mpd", "mpd-hard"}
 CARDS = builtin_cards()

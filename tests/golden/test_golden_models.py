@@ -17,7 +17,7 @@ from slatebench.datasets.schema import references_closed
 from slatebench.models.base import resolve
 from slatebench.models.registry import BUILTIN, model_class, parse_model
 from slatebench.models.testing import recall
-from slatebench.models.training import BeforeTraining, stop_before_training
+from slatebench.models.training.fit import BeforeTraining, stop_before_training
 
 SEED = 4  # of the fits: no item lies near the border of two semantic ids (see test_golden_features.py)
 K = 8  # slots of a neural model's slates; others rank the whole catalogue

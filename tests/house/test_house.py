@@ -78,7 +78,10 @@ def test_the_arrow_test_can_see_an_arrow() -> None:
     assert imported_rooms(ROOT / "benchmark" / "run.py") >= {"datasets", "metrics", "models", "leaderboards"}
 
 
-@pytest.mark.parametrize("module", ["slatebench.benchmark.cli", "slatebench.benchmark", "slatebench.models.registry"])
+LIGHT = ("slatebench.benchmark.cli.app", "slatebench.benchmark", "slatebench.models.registry")
+
+
+@pytest.mark.parametrize("module", LIGHT)
 def test_light_imports(module: str) -> None:
     loaded = set(json.loads(python(f"import json, sys; import {module}; print(json.dumps(list(sys.modules)))")))
     assert not loaded & HEAVY
@@ -93,7 +96,7 @@ def test_metrics_load_no_learning_library() -> None:
 def test_help_is_quick_to_load() -> None:
     code = (
         "import json, sys; sys.argv = ['slatebench', '--help']\n"
-        "from slatebench.benchmark.cli import main\n"
+        "from slatebench.benchmark.cli.app import main\n"
         "try: main()\nexcept SystemExit: pass\n"
         "print(json.dumps(list(sys.modules)))"
     )

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slatebench.benchmark.compare import compare
-from slatebench.benchmark.compare_text import comparison_json, print_comparison
-from slatebench.benchmark.gate import gate
+from slatebench.benchmark.boards.compare import compare
+from slatebench.benchmark.boards.gate import gate
+from slatebench.benchmark.cli.compare_text import comparison_json, print_comparison
 from slatebench.leaderboards.board import build_board
 from slatebench.leaderboards.records import Run
 from slatebench.leaderboards.tables import as_json, as_table, caption

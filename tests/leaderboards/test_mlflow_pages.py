@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slatebench.leaderboards.mlflow_store import connect
-from slatebench.leaderboards.mlflow_view import log_runs, page
+from slatebench.leaderboards.mlflow_view.runs import log_runs, page
+from slatebench.leaderboards.mlflow_view.store import connect
 
 SYSTEMS = ("popularity", "bm25", "s2s", "dmsg", "higr", "maskgr")
 
@@ -42,7 +42,7 @@ def server(
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        command = [sys.executable, "-P", "-c", "from slatebench.benchmark.cli import main; main()", "ui", "--runs",
+        command = [sys.executable, "-P", "-c", "from slatebench.benchmark.cli.app import main; main()", "ui", "--runs",
                    str(runs), "--port", str(port)]  # fmt: skip
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True

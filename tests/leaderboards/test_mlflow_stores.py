@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from slatebench.datasets.errors import SlateBenchError
-from slatebench.leaderboards.mlflow_store import connect, without_password
+from slatebench.leaderboards.mlflow_view.store import connect, without_password
 
-COMMAND = [sys.executable, "-P", "-c", "from slatebench.benchmark.cli import main; main()"]
+COMMAND = [sys.executable, "-P", "-c", "from slatebench.benchmark.cli.app import main; main()"]
 PASSWORD = "open-sesame"
 
 

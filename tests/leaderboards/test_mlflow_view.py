@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from slatebench.datasets.errors import SlateBenchError
-from slatebench.leaderboards.mlflow_store import connect, named_errors, put_damaged_aside, tracking_uri
-from slatebench.leaderboards.mlflow_view import log_runs, rebuild
+from slatebench.leaderboards.mlflow_view.runs import log_runs, rebuild
+from slatebench.leaderboards.mlflow_view.store import connect, named_errors, put_damaged_aside, tracking_uri
 from slatebench.leaderboards.records import read_run, write_record
 from slatebench.metrics.base import read_scores
 from slatebench.metrics.evaluate import summarise

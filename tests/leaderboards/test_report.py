@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from slatebench.benchmark.report import report
+from slatebench.benchmark.boards.report import report
 from slatebench.datasets.registry import dataset_card
 from slatebench.datasets.schema import CATALOG_SCHEMA, REFERENCE_SCHEMA, REQUEST_SCHEMA, Catalog, Part, SlateDataset
 from slatebench.leaderboards.board import Board, build_board

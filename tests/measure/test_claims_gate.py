@@ -11,9 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from slatebench.benchmark import bench, gate
-from slatebench.benchmark.claim_list import CLAIMS
-from slatebench.benchmark.claim_statistics import (
+from slatebench.benchmark.boards import gate
+from slatebench.benchmark.claims.catalogue import CLAIMS
+from slatebench.benchmark.claims.report import as_html, as_markdown, pair_up
+from slatebench.benchmark.claims.run import (
+    Claim,
+    Result,
+    Rule,
+    System,
+    choose,
+    merge_published,
+    read_results,
+    run_claims,
+    why_not,
+    write_result,
+)
+from slatebench.benchmark.claims.statistics import (
     Experiment,
     Figure,
     Health,
@@ -27,20 +40,8 @@ from slatebench.benchmark.claim_statistics import (
     ratio_growth,
     smallest_rise,
 )
-from slatebench.benchmark.claims import (
-    Claim,
-    Result,
-    Rule,
-    System,
-    choose,
-    merge_published,
-    read_results,
-    run_claims,
-    why_not,
-    write_result,
-)
-from slatebench.benchmark.claims_report import as_html, as_markdown, pair_up
-from slatebench.benchmark.cli import app
+from slatebench.benchmark.cli.app import app
+from slatebench.benchmark.grids import bench
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.leaderboards.records import Run, read_run, write_record
 from slatebench.metrics.registry import metric_info
@@ -459,7 +460,7 @@ def test_commands(bed):
 def test_claims_run_command(bed, monkeypatch):
     """Each verdict is a line (with --json an object), in the order asked for; several seeds at a time."""
     folder, claims, results = bed
-    monkeypatch.setattr("slatebench.benchmark.claim_list.CLAIMS", claims)
+    monkeypatch.setattr("slatebench.benchmark.claims.catalogue.CLAIMS", claims)
     asked = ["claims", "run", "test-absent", "test-better", "--dataset", "tiny", "--budget", "smoke", "--seeds", "0",
              "--runs", str(folder)]  # fmt: skip
     done = CliRunner().invoke(app, [*asked, "--jobs", "2"])

@@ -8,8 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from slatebench.benchmark import bench, latency, timed
-from slatebench.benchmark.latency import TimedModel, paired_ratio, percentiles, time_runs
+from slatebench.benchmark.grids import bench
+from slatebench.benchmark.timing import child as timed
+from slatebench.benchmark.timing import harness as latency
+from slatebench.benchmark.timing.harness import TimedModel, paired_ratio, percentiles, time_runs
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.leaderboards.records import read_run, write_record
 
@@ -195,7 +197,7 @@ def test_a_kill_in_between_leaves_a_whole_record_and_the_next_call_measures_it(b
     write_record(run.folder, run.record.model_copy(update={"latency": None}))
     code = (
         "from pathlib import Path; from slatebench.leaderboards.records import read_run;"
-        "from slatebench.benchmark.latency import time_runs;"
+        "from slatebench.benchmark.timing.harness import time_runs;"
         f"time_runs([read_run(Path({str(run.folder)!r}))], listener=lambda e, c, d: print(d['at'], flush=True))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -216,7 +218,7 @@ def test_two_benches_at_once_wait_for_each_other_and_measure_once(bed):
     write_record(run.folder, run.record.model_copy(update={"latency": None}))
     code = (
         "from pathlib import Path; from slatebench.leaderboards.records import read_run;"
-        "from slatebench.benchmark.latency import time_runs;"
+        "from slatebench.benchmark.timing.harness import time_runs;"
         f"run = read_run(Path({str(run.folder)!r})); print('ready', flush=True); input();"
         "print(time_runs([run], listener=lambda e, c, d: print('at work'))[0].record.latency['p50_ms'])"
     )

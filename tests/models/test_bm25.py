@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 from rank_bm25 import BM25Okapi
 
 from slatebench.datasets.errors import SlateBenchError
-from slatebench.datasets.features import make_features
 from slatebench.datasets.schema import make_requests, train_data
 from slatebench.datasets.text import words
+from slatebench.datasets.vectors.features import make_features
 from slatebench.models.base import resolve
-from slatebench.models.bm25 import BM25
-from slatebench.models.bm25_index import BM25Index
+from slatebench.models.retrieval.bm25 import BM25
+from slatebench.models.retrieval.bm25_index import BM25Index
 from slatebench.models.testing import fixture_dataset
 
 word = st.sampled_from(["red", "blue", "tent", "usb", "c", "2m", "the", "café"])

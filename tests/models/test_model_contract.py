@@ -9,15 +9,15 @@ import pytest
 from pydantic import Field
 
 from slatebench.datasets.errors import UsageError
-from slatebench.datasets.features import make_features
 from slatebench.datasets.schema import Slates, train_data
+from slatebench.datasets.vectors.features import make_features
 from slatebench.models import testing
 from slatebench.models.base import FitReport, Settings
-from slatebench.models.bm25 import BM25
-from slatebench.models.dense import Dense
-from slatebench.models.popularity import Popularity
-from slatebench.models.random import Random
 from slatebench.models.registry import BUILTIN, model_class, model_names
+from slatebench.models.retrieval.bm25 import BM25
+from slatebench.models.retrieval.dense import Dense
+from slatebench.models.retrieval.popularity import Popularity
+from slatebench.models.retrieval.random import Random
 from slatebench.models.testing import QUALITY, fixture_dataset, run_contract
 
 ADDRESSES = [
@@ -206,7 +206,7 @@ def test_a_fit_that_fails_is_one_check(monkeypatch):
 LOAD = """
 import json, sys
 from pathlib import Path
-from slatebench.models.prompt2vec import Prompt2Vec
+from slatebench.models.retrieval.prompt2vec import Prompt2Vec
 from slatebench.models.testing import fixture_dataset
 model = Prompt2Vec.load(Path(sys.argv[1]))
 print(json.dumps(model.generate(fixture_dataset().test.requests, 5).items.tolist()))
@@ -230,7 +230,7 @@ def test_no_model_here_loads_torch():
     names = ("bm25", "dense", "prompt-knn", "prompt2vec", "hybrid", "random", "popularity")
     code = (
         "import sys; from slatebench.models.registry import model_class, model_titles; model_titles()\n"
-        "assert 'slatebench.models.bm25' not in sys.modules\n"
+        "assert 'slatebench.models.retrieval.bm25' not in sys.modules\n"
         f"[model_class(n) for n in {names}]\n"
         "bad = {'torch', 'faiss', 'sklearn', 'transformers', 'lightning', 'mlflow', 'gensim'} & set(sys.modules)\n"
         "assert not bad, bad"

@@ -5,11 +5,12 @@ import pytest
 from pydantic import Field
 
 from slatebench.datasets.errors import UsageError
-from slatebench.models import bm25_index, describe, prior, ranking, registry
+from slatebench.models import describe, ranking, registry
 from slatebench.models.base import Settings, resolve
 from slatebench.models.describe import Row
-from slatebench.models.hybrid import Hybrid
 from slatebench.models.registry import BUILTIN, model_class, model_titles
+from slatebench.models.retrieval import bm25_index, prior
+from slatebench.models.retrieval.hybrid import Hybrid
 
 
 @pytest.mark.parametrize("module", [ranking, bm25_index, prior, registry, describe])

@@ -8,7 +8,7 @@ from slatebench.datasets.schema import train_data
 from slatebench.models.registry import model_class
 
 registry = pytest.importorskip("slatebench.datasets.registry")
-features = pytest.importorskip("slatebench.datasets.features")
+features = pytest.importorskip("slatebench.datasets.vectors.features")
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slatebench.datasets.features import make_features
 from slatebench.datasets.schema import train_data
+from slatebench.datasets.vectors.features import make_features
 from slatebench.models.base import resolve
 from slatebench.models.ordering import by_cosine
 from slatebench.models.registry import model_class, model_names, parse_model

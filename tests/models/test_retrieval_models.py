@@ -3,12 +3,12 @@ import polars as pl
 import pytest
 
 from slatebench.datasets.errors import SlateBenchError
-from slatebench.datasets.features import features_for_catalog, make_features
 from slatebench.datasets.schema import Catalog, make_requests, train_data
+from slatebench.datasets.vectors.features import features_for_catalog, make_features
 from slatebench.models.base import resolve
-from slatebench.models.bm25_index import BM25Index
-from slatebench.models.prior import RetrievalPrior, zscore
 from slatebench.models.registry import model_class, parse_model
+from slatebench.models.retrieval.bm25_index import BM25Index
+from slatebench.models.retrieval.prior import RetrievalPrior, zscore
 from slatebench.models.testing import fixture_dataset
 
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from slatebench.datasets.features import make_features
 from slatebench.datasets.schema import train_data
+from slatebench.datasets.vectors.features import make_features
 from slatebench.models.base import resolve
-from slatebench.models.dmsg import DMSG
+from slatebench.models.latent.dmsg import DMSG
 from slatebench.models.testing import fixture_dataset
 
 

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slatebench.models.consensus import consensus
+from slatebench.models.latent.consensus import consensus
 
 
 def unit(x):
@@ -71,5 +71,5 @@ def test_the_first_item_is_like_most_votes_and_the_next_like_the_others():
 def test_blocks_do_not_show(monkeypatch):
     items, votes, lengths, bonus = (torch.tensor(x) for x in case(3, 9, 4, 3, 300))
     at_once = consensus(votes, lengths, items, 6, bonus=bonus)
-    monkeypatch.setattr("slatebench.models.consensus.BLOCK", 1)
+    monkeypatch.setattr("slatebench.models.latent.consensus.BLOCK", 1)
     assert np.array_equal(consensus(votes, lengths, items, 6, bonus=bonus).items, at_once.items)

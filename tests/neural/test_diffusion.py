@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slatebench.models.diffusion import gaussian as g
+from slatebench.models.latent import gaussian as g
 
 T = 1000
 KIND = {"cosine": "squaredcos_cap_v2", "linear": "linear"}

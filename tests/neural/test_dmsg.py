@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from slatebench.datasets.errors import SlateBenchError, UsageError
-from slatebench.datasets.features import features_for_catalog, make_features
 from slatebench.datasets.schema import Catalog, train_data
+from slatebench.datasets.vectors.features import features_for_catalog, make_features
 from slatebench.models.base import resolve
-from slatebench.models.cross_fitting import cross_fitted_centres
-from slatebench.models.diffusion import gaussian
-from slatebench.models.dmsg import DMSG, DenoisingTask
-from slatebench.models.nn.slate_denoiser import Condition, SlateDenoiser
-from slatebench.models.prompt2vec import Prompt2Vec
-from slatebench.models.prompt_centre import PromptCentre
-from slatebench.models.set_regressor import SetRegressor, match
-from slatebench.models.slate_latents import LatentSpace
+from slatebench.models.latent import gaussian
+from slatebench.models.latent.cross_fitting import cross_fitted_centres
+from slatebench.models.latent.denoiser import Condition, SlateDenoiser
+from slatebench.models.latent.dmsg import DMSG, DenoisingTask
+from slatebench.models.latent.latent_space import LatentSpace
+from slatebench.models.latent.set_regressor import SetRegressor, match
+from slatebench.models.retrieval.prompt2vec import Prompt2Vec
+from slatebench.models.retrieval.prompt_centre import PromptCentre
 from slatebench.models.testing import recall, run_contract
 
 D, TEXT, W = 5, 7, 16
@@ -400,5 +400,5 @@ def test_set_regressor_matches_slots_to_items():
 
 
 def test_imports_no_lightning_before_a_fit():
-    code = "import sys, slatebench.models.set_regressor; print([m for m in sys.modules if 'lightning' in m])"
+    code = "import sys, slatebench.models.latent.set_regressor; print([m for m in sys.modules if 'lightning' in m])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

@@ -5,11 +5,11 @@ import polars as pl
 import pytest
 import torch
 
-from slatebench.datasets.features import features_for_catalog
 from slatebench.datasets.schema import Catalog
-from slatebench.models.dmsg import DMSG
-from slatebench.models.joint_latents import JointLatents, JointTask
-from slatebench.models.set_regressor import SetRegressor
+from slatebench.datasets.vectors.features import features_for_catalog
+from slatebench.models.latent.dmsg import DMSG
+from slatebench.models.latent.joint_latents import JointLatents, JointTask
+from slatebench.models.latent.set_regressor import SetRegressor
 from slatebench.models.testing import recall
 
 

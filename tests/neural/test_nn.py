@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from slatebench.models.nn.ema import EMA
 from slatebench.models.nn.embedding import TimeEmbedding, sinusoids
 from slatebench.models.nn.transformer import Attention, Transformer, key_mask
+from slatebench.models.training.ema import EMA
 
 W, H = 16, 4
 

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slatebench.models.latent.overlap import TrainSlates
+from slatebench.models.latent.rounding import hnsw_index, round_to_items
 from slatebench.models.ordering import by_cosine, by_score
-from slatebench.models.overlap import TrainSlates
-from slatebench.models.rounding import hnsw_index, round_to_items
 
 
 def case(seed, B, K, N, d=6, bonus=False, copies=False):
@@ -88,7 +88,7 @@ def test_index_finds_what_the_exact_search_finds(method):
 def test_blocks_change_nothing(monkeypatch):
     vectors, items, extra, excluded, _ = case(1, 9, 4, 40, bonus=True)
     whole = round_to_items(vectors, items, bonus=extra, excluded=excluded)
-    monkeypatch.setattr("slatebench.models.rounding.BLOCK", 2 * 4 * 40)
+    monkeypatch.setattr("slatebench.models.latent.rounding.BLOCK", 2 * 4 * 40)
     parts = round_to_items(vectors, items, bonus=extra, excluded=excluded)
     assert np.array_equal(whole.items, parts.items)
 

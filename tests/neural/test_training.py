@@ -15,7 +15,14 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from slatebench.models.base import FitReport
-from slatebench.models.training import TrainingConfig, fit_network, learning_rate_factor, rows_of_step, seed_of, seeded
+from slatebench.models.training.fit import (
+    TrainingConfig,
+    fit_network,
+    learning_rate_factor,
+    rows_of_step,
+    seed_of,
+    seeded,
+)
 
 
 class Quadratic(nn.Module):

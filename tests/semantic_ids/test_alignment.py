@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slatebench.datasets.errors import UsageError
-from slatebench.models import alignment, slate_decoder
-from slatebench.models.alignment import (
+from slatebench.models.base import resolve
+from slatebench.models.decoders import alignment
+from slatebench.models.decoders import base as slate_decoder
+from slatebench.models.decoders.alignment import (
     CANDIDATES,
     AlignmentTask,
     align,
@@ -23,9 +25,8 @@ from slatebench.models.alignment import (
     slate_log_prob,
     swapped,
 )
-from slatebench.models.base import resolve
+from slatebench.models.decoders.base import DecodingTask
 from slatebench.models.registry import model_class, parse_model
-from slatebench.models.slate_decoder import DecodingTask
 
 ROWS = torch.arange(24)
 

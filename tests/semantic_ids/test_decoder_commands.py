@@ -3,8 +3,8 @@ from importlib import import_module
 
 from typer.testing import CliRunner
 
-from slatebench.benchmark.cell import Cell, plan
-from slatebench.benchmark.cli import app
+from slatebench.benchmark.cells.cell import Cell, plan
+from slatebench.benchmark.cli.app import app
 
 
 def test_parameters_stand_side_by_side(slatebench):
@@ -23,7 +23,7 @@ def test_parameters_stand_side_by_side(slatebench):
 
 
 def test_allow_collapse_is_for_those_who_have_a_codebook(plugins, monkeypatch):
-    asked, bench = [], import_module("slatebench.benchmark.bench")
+    asked, bench = [], import_module("slatebench.benchmark.grids.bench")
     monkeypatch.setattr(bench, "bench", lambda *a, overrides, **_: asked.append(overrides) or bench.BenchResult([]))
     CliRunner().invoke(app, ["bench", "bm25", "--dataset", "tiny", "--allow-collapse", "--set", "k1=2", "--json"])
     assert asked == [{"k1": 2, "allow_collapse": True}]

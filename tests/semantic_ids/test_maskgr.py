@@ -8,15 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slatebench.datasets.features import features_for_catalog
 from slatebench.datasets.schema import Catalog
-from slatebench.models import maskgr
+from slatebench.datasets.vectors.features import features_for_catalog
 from slatebench.models.base import resolve
-from slatebench.models.maskgr import MaskedSlateNetwork, MaskGR, UnmaskingTask, draw_masks, weighted_loss
-from slatebench.models.nn.slate_denoiser import Condition
+from slatebench.models.decoders import maskgr
+from slatebench.models.decoders.maskgr import MaskedSlateNetwork, MaskGR, UnmaskingTask, draw_masks, weighted_loss
+from slatebench.models.latent.denoiser import Condition
+from slatebench.models.latent.latent_space import prompt_condition, seed_condition
 from slatebench.models.semantic_ids import unmasking
 from slatebench.models.semantic_ids.feasible import OPEN, Carriers, code_mass, feasible
-from slatebench.models.slate_latents import prompt_condition, seed_condition
 
 K, D = 4, 3
 

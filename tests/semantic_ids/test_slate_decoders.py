@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from slatebench.datasets.errors import SlateBenchError, UsageError
-from slatebench.datasets.features import features_for_catalog
 from slatebench.datasets.schema import Catalog
-from slatebench.models import higr, maskgr, s2s
+from slatebench.datasets.vectors.features import features_for_catalog
 from slatebench.models.base import resolve
-from slatebench.models.catalogue_pairs import CataloguePairs
-from slatebench.models.nn.slate_denoiser import Condition
+from slatebench.models.decoders import higr, maskgr, s2s
+from slatebench.models.decoders.base import DecodingTask, SlateSampling
+from slatebench.models.decoders.catalogue_pairs import CataloguePairs
+from slatebench.models.latent.denoiser import Condition
+from slatebench.models.latent.latent_space import prompt_condition, seed_condition
 from slatebench.models.nn.units import CodeUnits
 from slatebench.models.parameters import count_parameters
 from slatebench.models.registry import model_class, parse_model
 from slatebench.models.semantic_ids.search import pick, pick_item
 from slatebench.models.semantic_ids.trie import TriePrior
-from slatebench.models.slate_decoder import DecodingTask, SlateSampling
-from slatebench.models.slate_latents import prompt_condition, seed_condition
 
 FLAT, ALL = ["s2s:sids", "s2s:sids+prior", "s2s"], ["s2s:sids", "s2s:sids+prior", "s2s", "higr", "higr:prior"]
 K = 3

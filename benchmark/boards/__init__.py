@@ -1,0 +1,1 @@
+"""What reads records and answers: boards, comparisons, gates, pages."""

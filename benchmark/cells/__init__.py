@@ -1,0 +1,1 @@
+"""One cell, from what was asked to its record."""

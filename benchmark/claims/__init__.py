@@ -1,0 +1,1 @@
+"""The papers' statements: rules fixed beforehand, verdicts from records."""

@@ -1,0 +1,1 @@
+"""Many cells: which, in what order, on how many processes."""

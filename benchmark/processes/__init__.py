@@ -1,0 +1,1 @@
+"""Child processes that may hang, leak or die."""

@@ -1,0 +1,348 @@
+"""Cells run in a process of their own: whatever a model does there (hang, leak, die), the grid goes on.
+
+The parent (`Worker`) and the child (`main`) speak JSON lines: commands on the child's standard input, events on its
+standard output. What a model prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ...datasets.errors import DataError, SlateBenchError, UsageError, one_line
+from ...datasets.output import say
+
+GIB = 2**30
+LINE_LIMIT = 2000  # characters of a line that are read at once and kept
+TRACE_LIMIT = 20_000  # characters of a traceback
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+                   "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a command: `event` is its last event, or why there is none (state, reason)."""
+
+    event: dict[str, Any] | None
+    state: str = "done"
+    reason: str | None = None
+    traceback: str = ""
+
+    def checked(self, label: str) -> dict[str, Any]:
+        """The event, where the command went well.
+
+        Args:
+            label: what was at work; stands before the reason, but not where the mistake is the user's.
+
+        Raises:
+            UsageError: the command's.
+            DataError: the command's.
+            SlateBenchError: whatever else ended it.
+        """
+        if self.event is not None and self.event["event"] != "failed":
+            return self.event
+        kind = {"UsageError": UsageError, "DataError": DataError}.get((self.event or {}).get("kind", ""))
+        raise kind(self.reason) if kind else SlateBenchError(f"{label}: {self.reason}")
+
+
+class Worker:
+    """A child process that runs cells one after another; it is started when needed and again after each failure."""
+
+    def __init__(self, threads: int, debug: bool = False, module: str = __name__) -> None:
+        self.threads, self.debug = threads, debug
+        self.module = module  # what the child runs: its `main` answers commands with `serve`
+        self.process: subprocess.Popen[str] | None = None
+        self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.tail: deque[str] = deque(maxlen=40)
+        self.guest: str | None = None  # the plug-in that ran last
+
+    def host(self, plugin: str | None) -> None:
+        """Make ready for a plug-in (None: for a model of ours); what another left behind ends with its process."""
+        if self.guest not in (None, plugin):
+            self.stop()
+        self.guest = plugin
+
+    def call(self, command: dict[str, Any], report: Callable[..., None] | None = None,
+             timeout: float | None = None, memory_gib: float | None = None) -> Outcome:  # fmt: skip
+        """Send a command and wait for its last event; kill the child when it takes too long or too much memory."""
+        process = self._started()
+        assert process.stdin is not None
+        started = time.monotonic()
+        try:
+            process.stdin.write(json.dumps(command) + "\n")
+            process.stdin.flush()
+        except OSError:
+            return self._died(process)
+        while True:
+            ended = process.poll() is not None  # what it said before is in the queue by the time that this look is over
+            try:
+                event = self.events.get(timeout=0.2)
+            except queue.Empty:  # whoever the model started may hold the pipe open for ever
+                event = None if ended else {"event": "waiting"}
+            if event is None:
+                return self._died(process)
+            if event["event"] == "progress":
+                if report:
+                    report(event["phase"], event["step"], event["total"], event["message"])
+            elif event["event"] != "waiting":
+                if event["event"] == "failed":
+                    self.stop()  # whatever the failure left behind ends with the process
+                    return Outcome(event, event["state"], event["reason"], event["traceback"])
+                if event["event"] == "ran":
+                    _end(_children(process.pid))  # what the model left running would disturb the next cell
+                return Outcome(event)
+            if timeout is not None and time.monotonic() - started > timeout:
+                self.stop()
+                return Outcome(None, "timeout", f"stopped after {timeout:g} s (--timeout)")
+            if memory_gib is not None and (used := _memory(process.pid)) > memory_gib * GIB:
+                self.stop()
+                return Outcome(
+                    None, "failed", f"used {used / GIB:.1f} GiB of memory, more than --memory {memory_gib:g}"
+                )
+
+    def stop(self) -> None:
+        """End the child and all its processes at once (also from another thread)."""
+        process, self.process = self.process, None
+        if process is not None:
+            _end(_children(process.pid))
+            _end_group(process.pid)
+            process.kill()
+            process.wait()
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self.process is not None and self.process.poll() is None:
+            return self.process
+        environment = os.environ | {
+            **dict.fromkeys(THREAD_SETTINGS, str(self.threads)),
+            "TOKENIZERS_PARALLELISM": "false",
+            "PYTHONIOENCODING": "utf-8:backslashreplace",  # whatever our own terminal can show, a cell may print
+            "PYTHONSAFEPATH": "1",  # never pick up our `datasets` folder as Hugging Face's
+        }
+        self.events, self.tail = queue.Queue(), deque(maxlen=40)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", self.module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",  # a model may print anything
+            env=environment,
+            start_new_session=True,  # a group of its own: what the model starts can be ended with it
+        )
+        assert self.process.stdout is not None and self.process.stderr is not None
+        threading.Thread(target=_read_events, args=(self.process.stdout, self.events, self.tail), daemon=True).start()
+        threading.Thread(target=self._read_errors, args=(self.process.stderr, self.tail), daemon=True).start()
+        return self.process
+
+    def _read_errors(self, stream: IO[str], tail: deque[str]) -> None:
+        while line := stream.readline(LINE_LIMIT):  # a model may print megabytes without a newline
+            tail.append(line.rstrip())
+            if self.debug:
+                say(line.rstrip("\n"), error=True)
+
+    def _died(self, process: subprocess.Popen[str]) -> Outcome:
+        code = process.wait()
+        _end_group(process.pid)
+        self.process = None
+        time.sleep(0.1)  # let the reader of standard error finish
+        tail = "\n".join(self.tail)
+        if code < 0:
+            name = "SIGKILL, often for lack of memory" if code == -signal.SIGKILL else _signal_name(-code)
+            return Outcome(None, "failed", f"the process was killed ({name})", tail)
+        return Outcome(None, "failed", f"the process ended by itself (exit code {code})", tail)
+
+
+def side_by_side(workers: Sequence[Worker], work: Callable[[Worker], None], stopped: threading.Event) -> None:
+    """`work` on all workers at once, each in a thread of its own; returns when all have done.
+
+    Args:
+        workers: ended when one fails or the user stops it (Ctrl-C).
+        work: calls a worker, as often as it likes.
+        stopped: set before they are ended: no `work` shall begin anything more.
+
+    Raises:
+        BaseException: the first that came out of `work`, or KeyboardInterrupt.
+    """
+    errors: list[BaseException] = []
+
+    def guarded(worker: Worker) -> None:
+        try:
+            work(worker)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(worker,), daemon=True) for worker in workers]
+    try:
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads) and not errors:
+            for thread in threads:
+                thread.join(0.2)  # short: Ctrl-C must get through
+        if errors:
+            raise errors[0]
+    except BaseException:
+        stopped.set()
+        while any(thread.is_alive() for thread in threads):
+            for worker, thread in zip(workers, threads, strict=True):
+                worker.stop()
+                thread.join(0.2)
+        raise
+
+
+def _read_events(stream: IO[str], events: queue.Queue[dict[str, Any] | None], tail: deque[str]) -> None:
+    for line in stream:
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            event = None
+        if isinstance(event, dict) and "event" in event:
+            events.put(event)
+        else:  # a model that found the pipe prints there too
+            tail.append(line[:LINE_LIMIT].rstrip())
+    events.put(None)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # of real time
+        return f"signal {number}"
+
+
+def _memory(pid: int) -> int:
+    """Resident bytes of a process and its children."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return sum(p.memory_info().rss for p in [process, *process.children(recursive=True)])
+    except psutil.Error:
+        return 0
+
+
+def _children(pid: int) -> list[int]:
+    """The processes below a process."""
+    import psutil
+
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def _end(pids: list[int]) -> None:
+    for pid in pids:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _end_group(pid: int) -> None:
+    """End what is left of a child's process group: orphans are no children any more."""
+    with suppress(OSError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+# --- the child ---------------------------------------------------------------------------------------
+
+Answer = Callable[[dict[str, Any], Callable[..., None], Callable[..., None]], None]  # answer(command, say, report)
+
+
+def main() -> None:
+    """Plan and run cells."""
+    serve(_answer)
+
+
+def serve(answer: Answer) -> None:
+    """Read commands, answer with events, until standard input ends."""
+    os.environ["PYTHONSAFEPATH"] = "1"
+    commands, events = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a model that reads standard input finds it empty
+    os.dup2(2, 1)  # whatever prints to standard output goes to standard error
+
+    def say(event: str, **content: Any) -> None:
+        events.write(json.dumps({"event": event, **content}) + "\n")
+        events.flush()
+
+    last = 0.0
+
+    def report(phase: str, step: int = 0, total: int = 0, message: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if not total or step >= total or now - last > 0.1:  # at most ten lines a second
+            last = now
+            say("progress", phase=phase, step=step, total=total, message=message)
+
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    for line in commands:
+        command = json.loads(line)
+        try:
+            answer(command, say, report)
+        except BaseException as error:  # the parent must always get an answer; SystemExit of a model too
+            state, reason = reason_of(error)
+            trace = "\n".join(one_line(line, LINE_LIMIT) for line in traceback.format_exc()[-TRACE_LIMIT:].splitlines())
+            say("failed", state=state, kind=type(error).__name__, reason=reason, traceback=trace)
+
+
+def _answer(command: dict[str, Any], say: Callable[..., None], report: Callable[..., None]) -> None:
+    from ...datasets.vectors import text_encoder
+    from ..cells.cell import Cell, plan
+    from ..cells.run import run_plan
+
+    text_encoder.listener = lambda done, total, name: report("features", done, total, f"encoding texts with {name}")
+    planned = plan(Cell(**command["cell"]))
+    if command["do"] == "plan":
+        facts = {"notice": planned.notice, "origin": planned.origin, "skip": planned.skip, "ceilings": planned.ceilings,
+                 "fit": planned.fit, "overrides": planned.cell.overrides}  # fmt: skip
+        say("planned", spec=planned.spec.model_dump(), **facts)
+    else:
+        if planned.spec.hash != command["hash"]:
+            raise SlateBenchError("the data or the plug-in's files changed since the bench began: run it again")
+        run = run_plan(planned, Path(command["runs"]), report, rerun=command["rerun"])
+        say("ran", folder=str(run.folder))
+
+
+def reason_of(error: BaseException) -> tuple[str, str]:
+    """State and one line for an error, whoever raised it."""
+    from ..cells.run import Diverged
+
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return (
+            "failed",
+            f"the disk is full ({error.filename or 'no space left'}): free some space and run the same again",
+        )
+    if isinstance(error, Diverged):
+        return "diverged", one_line(error)
+    if isinstance(error, SlateBenchError):
+        return "failed", one_line(error, LINE_LIMIT)
+    if isinstance(error, MemoryError):
+        return "failed", "out of memory"
+    line = one_line(error)
+    return "failed", f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process when the parent is gone (killed), so that no orphan writes on."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    if os.getpgrp() == os.getpid():
+        _end_group(os.getpid())  # whatever the model started too
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

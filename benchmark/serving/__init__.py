@@ -1,0 +1,1 @@
+"""A fitted run at work: asked by hand, timed, exported."""

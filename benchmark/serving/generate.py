@@ -1,0 +1,184 @@
+"""`generate`: type a prompt, see slates with titles."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...datasets.errors import UsageError
+from ...datasets.output import is_text
+from ...datasets.schema import EMPTY, make_requests
+from ...datasets.text import composed, normalised
+from ...datasets.vectors.text_encoder import DEFAULT_ENCODER
+from ...leaderboards.records import Run, list_runs, runs_folder
+from ...models.base import SlateModel, resolve
+from ...models.registry import contained, model_class, parse_model
+from ..cells.cell import seeded
+from ..limits import MOST_DRAWN, check_range, check_seeds
+from ..today import today
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Slates for a typed prompt.
+
+    Attributes:
+        slates: per sample the titles, best first.
+        ids: the same as original item ids.
+        seconds: per slate.
+        freshness: share of items per further sample that no earlier sample held (None for one sample).
+        notes: what a reader must know (which run it came from, that a model is deterministic, ...).
+    """
+
+    prompt: str
+    model: str
+    slates: list[list[str]]
+    ids: list[list[str]]
+    seconds: float
+    freshness: float | None
+    notes: list[str] = field(default_factory=list)
+
+
+def generate(
+    model: str,
+    dataset: str,
+    prompt: str,
+    *,
+    k: int | None = None,
+    samples: int = 1,
+    seed: int = 0,
+    seed_items: list[str] | None = None,
+    overrides: dict[str, Any] | None = None,
+    source: str = "auto",
+    runs: Path | str | None = None,
+) -> Generated:
+    """Slates for `prompt` from the newest fitted run of `model` on today's data; fits one if there is none.
+
+    Args:
+        model: address, e.g. `dense:sampled`.
+        dataset: name.
+        prompt: free text.
+        k: slots (default: the dataset's slate length).
+        samples: slates to draw.
+        seed: of the drawing.
+        seed_items: original ids of items that belong to the question.
+        overrides: values of Sampling fields; a Config field needs a new fit.
+        source: `auto`, `real` or `synthetic`.
+        runs: folder of the records.
+
+    Raises:
+        UsageError: unknown names or values, an unknown seed item, an empty prompt.
+        SlateBenchError: the model's files are damaged, or it fails.
+    """
+    if not normalised(prompt):
+        raise UsageError('the prompt is empty: say what the slate is for, e.g. --prompt "camping trip with kids"')
+    if not is_text(prompt):
+        raise UsageError(f"the prompt is not UTF-8 text: {prompt}")
+    check_seeds([seed], "seed")
+    check_range("samples", samples, MOST_DRAWN, "each is a slate to read")
+    fitted, run, notes = _fitted(model, dataset, overrides or {}, source, runs)
+    catalog = fitted.catalog
+    k = run.spec.k if k is None else k
+    check_range("k", k, len(catalog), f"the size of the catalogue of {run.spec.dataset}")
+    seeds = [composed(item) for item in seed_items or []]
+    unknown = [item for item in seeds if item not in catalog.index]
+    if unknown:
+        raise UsageError(f"seed item '{unknown[0]}' is not in the catalogue of {run.spec.dataset}")
+    requests = make_requests([prompt], seed_items=[[catalog.index[item] for item in seeds]])
+    with contained(model):
+        if samples > 1 and not fitted.stochastic():
+            notes.append(f"{model} is deterministic: it has one slate for a prompt, so one is shown")
+            samples = 1
+        drawing = seeded(seed, "sampling")
+        fitted.generate(requests, k, seed=drawing)  # loads the text encoder: not part of the time shown
+        started = time.perf_counter()
+        slates = fitted.generate(requests, k, samples=samples, seed=drawing)
+        seconds = (time.perf_counter() - started) / samples
+        slates.check(requests, len(catalog), k, samples)
+    items = slates.items[0]  # [samples, k]
+    return Generated(
+        prompt=prompt,
+        model=model,
+        slates=[[catalog.titles[i] for i in slate if i != EMPTY] for slate in items],
+        ids=[[catalog.ids[i] for i in slate if i != EMPTY] for slate in items],
+        seconds=seconds,
+        freshness=_freshness(items) if samples > 1 else None,
+        notes=notes,
+    )
+
+
+def _freshness(items: np.ndarray) -> float:
+    """Mean over m = 2..S of the share of sample m's items that no earlier sample held (PROTOCOL section 4)."""
+    new = [np.isin(items[m], items[:m], invert=True).mean() for m in range(1, len(items))]
+    return float(np.mean(new))
+
+
+def _fitted(
+    model: str, dataset: str, overrides: dict[str, Any], source: str, runs: Path | str | None
+) -> tuple[SlateModel, Run, list[str]]:
+    """The newest fitted run of a model with these settings, loaded; fitted now if there is none."""
+    run, notes = find_or_fit(model, dataset, overrides, source, runs)
+    name, presets = parse_model(model)
+    cls = model_class(name)
+    with contained(model):
+        fitted = cls.load(run.folder / "model")
+    sampling = {key: value for key, value in overrides.items() if key in cls.Sampling.model_fields}
+    fitted.sampling = resolve(cls, presets, run.spec.budget, sampling).sampling
+    return fitted, run, notes
+
+
+def find_or_fit(
+    model: str, dataset: str, overrides: dict[str, Any], source: str, runs: Path | str | None
+) -> tuple[Run, list[str]]:
+    """The newest finished run of a model with this Config on today's data, and notes.
+
+    Where there is none, it is fitted now, at budget smoke.
+
+    Raises:
+        UsageError: unknown names or values, or a model that could not be fitted.
+    """
+    from ..grids.bench import bench
+
+    folder = runs_folder(runs)
+    now = today(dataset, folder, source, download=True)
+    found = list_runs(folder, now.dataset)[0]
+    fitted = _fitted_runs(model, overrides, found)
+    of_today = [run for run in fitted if now.stale(run) is None]
+    if of_today:
+        run = of_today[-1]
+        failed = now.failed_since(run, found)
+        later = f"a later run of {model} {failed.record.state}: {failed.record.reason}" if failed else None
+        notes = [*now.notices, *(text for text in (run.record.notice, later) if text)]
+    else:
+        none = f"no fitted run of {model} on {dataset} yet"
+        none = f"the newest run of {model} on {now.dataset} is {now.stale(fitted[-1])}" if fitted else none
+        notes = [f"{none}: fitted now (budget smoke; `slatebench bench` makes a full run)"]
+        result = bench(model, dataset, budget="smoke", source=source, overrides=overrides, runs=runs, latency=False)
+        run = result.runs[0]
+        notes += result.notices
+        if run.record.state != "done":
+            raise UsageError(f"{model} could not be fitted on {dataset}: {run.record.reason}")
+    return run, [*dict.fromkeys(notes), f"from {run.folder}"]
+
+
+def _fitted_runs(model: str, overrides: dict[str, Any], runs: list[Run]) -> list[Run]:
+    """The finished runs of a model whose Config is the one asked for (a Sampling value never needs a new fit), by age.
+
+    Runs on another split, with other vectors or on less data are not meant.
+    """
+    name, presets = parse_model(model)
+    cls = model_class(name)
+    fitting = []
+    for run in runs:
+        spec = run.spec
+        if run.record.state != "done" or spec.model != model or not (run.folder / "model").exists():
+            continue
+        if spec.split_seed or spec.train_share < 1 or spec.encoder != DEFAULT_ENCODER or spec.item_vectors is not None:
+            continue
+        if spec.config == resolve(cls, presets, spec.budget, overrides).config.model_dump():
+            fitting.append(run)
+    return sorted(fitting, key=lambda run: run.record.created)

@@ -1,0 +1,1 @@
+"""Single-request latency, measured last and alone."""

@@ -1,0 +1,1 @@
+"""What is said of data before they are used: verify, audit, export."""

@@ -1,0 +1,1 @@
+"""Texts and items as vectors."""

@@ -1,0 +1,1 @@
+"""Systems that write a slate code by code."""

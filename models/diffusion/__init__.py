@@ -1,1 +1,0 @@
-"""Diffusion processes: `gaussian` (continuous latents)."""

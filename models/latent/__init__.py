@@ -1,0 +1,1 @@
+"""Systems to which a slate is points in a vector space."""

@@ -1,0 +1,1 @@
+"""Floors, retrieval and what learns a prompt's slate in one step."""

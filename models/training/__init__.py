@@ -1,0 +1,1 @@
+"""The one training path of all neural models."""
