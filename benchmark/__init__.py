@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .grids.suite import bench_suite as bench_suite
     from .serving.export_mlflow import export_mlflow as export_mlflow
     from .serving.generate import generate as generate
+    from .serving.latency import latency as latency
     from .sweeps.sweep import sweep as sweep
-    from .timing.harness import latency as latency
 
 _WHERE = {
     "bench": "grids.bench",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.card import DatasetCard, builtin_cards
+from ..leaderboards.tables import table
 from ..metrics.base import Metric
 from ..metrics.registry import METRICS
 from ..models.describe import Row, describe
@@ -158,17 +159,3 @@ def _cli() -> str:
 
     walk(get_command(app), "slatebench", None)
     return "\n".join(lines)
-
-
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    """A Markdown table, a line each; bars and line ends in cells are harmless.
-
-    >>> table(("a", "b"), [("1|2", "3")])
-    ['| a | b |', '| --- | --- |', '| 1\\\\|2 | 3 |']
-    """
-    cells = [[" ".join(str(cell).split()).replace("|", "\\|").replace("<", "&lt;") for cell in row] for row in rows]
-    return [
-        "| " + " | ".join(head) + " |",
-        "|" + " --- |" * len(head),
-        *("| " + " | ".join(row) + " |" for row in cells),
-    ]

@@ -17,7 +17,7 @@ import polars as pl
 
 from .card import DatasetCard
 from .errors import DataError, UsageError
-from .schema import CATALOG_SCHEMA, REFERENCE_SCHEMA, REQUEST_SCHEMA, Catalog, Part, PartName, SlateDataset
+from .schema import CATALOG_SCHEMA, PARTS, REFERENCE_SCHEMA, REQUEST_SCHEMA, Catalog, Part, PartName, SlateDataset
 from .split import hash_order
 from .text import NEEDLESS
 
@@ -25,7 +25,6 @@ Loader = Callable[[DatasetCard, Path | None, int], SlateDataset]
 
 ITEM_COLUMNS = [column for column in CATALOG_SCHEMA if column != "train_count"]
 ID_LISTS = ["history", "seed_items"]
-PARTS: tuple[PartName, ...] = ("train", "valid", "test")
 
 
 def build_dataset(card: DatasetCard, items: pl.DataFrame, slates: pl.DataFrame, split_seed: int) -> SlateDataset:

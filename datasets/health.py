@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .build import PARTS
 from .files.array_cache import cache_folder, cached_array
-from .schema import SlateDataset
+from .schema import PARTS, SlateDataset
 from .text import words
 from .vectors.evaluation import EvaluationSpace
 from .vectors.features import slates_of

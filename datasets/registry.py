@@ -8,9 +8,9 @@ from typing import Literal
 
 from .build import Loader, with_train_share
 from .card import DatasetCard, builtin_cards
-from .checks.verify import check_statistics
 from .errors import DataError, SlateBenchError, UsageError, one_line, unknown_name
 from .files.finding import Found, find_files
+from .frozen import check_statistics
 from .plugins import Plugins, find_plugins
 from .schema import SlateDataset
 

@@ -6,8 +6,7 @@ Sizes in docstrings: P prompts (requests), S samples, K slots, N items, d dims.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -20,7 +19,8 @@ from .text import composed
 
 if TYPE_CHECKING:
     from .card import DatasetCard
-    from .vectors.features import Features
+
+from .references import ReferencesClosed, _closed, references_closed
 
 Source = Literal["real", "synthetic"]
 PartName = Literal["train", "valid", "test"]
@@ -90,51 +90,6 @@ class Catalog:
     def index(self) -> dict[str, int]:
         """Item index by original id."""
         return {id_: i for i, id_ in enumerate(self.ids)}
-
-
-class ReferencesClosed(SlateBenchError):
-    """A model at work asked for the references of valid or test."""
-
-    def __init__(self, part: str) -> None:
-        super().__init__(f"a model tried to read the references of '{part}' while it was at work")
-
-
-_closed = False  # of the whole process: a thread that a model starts is no way round it
-_tried: str | None = None  # the part whose closed references were last asked for
-
-
-@contextmanager
-def references_closed(closed: bool = True) -> Iterator[None]:
-    """Close the references while a model fits or generates (and open them again around `evaluate`).
-
-    Whoever asks for them in the meantime gets an error, and the attempt is noted for the whole process: the error is
-    raised again at the end of the closed stretch, so that a model which swallows the first one fails all the same.
-
-    This catches slips and lazy cheats: a model that loads the dataset and asks it, in whatever thread, under whatever
-    name of `Part`. It can't catch a model that means to cheat: one that reads the files with code of its own, digs in
-    the interpreter (closure cells, the garbage collector, this module's variables), opens the references with this
-    very function, or leaves a thread behind that waits until they are open.
-
-    Raises:
-        ReferencesClosed: closed references were asked for.
-    """
-    global _closed, _tried
-    closed_before, tried_before = _closed, _tried
-    _closed = closed
-    if closed:
-        _tried = None
-    failure: Exception | None = None
-    try:
-        yield
-    except Exception as error:
-        failure = error
-        raise
-    finally:
-        _closed = closed_before
-        if closed:
-            tried, _tried = _tried, tried_before or _tried  # a stretch around this one hears of it too
-            if tried and not isinstance(failure, ReferencesClosed):
-                raise ReferencesClosed(tried) from failure
 
 
 @dataclass(frozen=True)
@@ -220,41 +175,6 @@ def _frame_digest(frame: pl.DataFrame) -> bytes:
     return digest.digest()
 
 
-@dataclass(frozen=True)
-class TrainData:
-    """All that a model may see when it is fitted: no test part, no references of the validation part.
-
-    Attributes:
-        slates: train requests (REQUEST_SCHEMA) with their slates in a column `items`.
-        valid_requests: the requests whose slates the `evaluate` handed to `fit` expects, in this order.
-    """
-
-    dataset: str
-    fingerprint: str
-    catalog: Catalog
-    features: Features
-    slates: pl.DataFrame
-    valid_requests: pl.DataFrame
-    slate_length: int
-
-
-def train_data(dataset: SlateDataset, features: Features, valid_limit: int = 200) -> TrainData:
-    """What a model may see of `dataset`; validation requests are a fixed, seeded choice of `valid_limit`."""
-    valid = dataset.valid.requests
-    if valid.height > valid_limit:
-        keep = np.sort(np.random.default_rng(0).permutation(valid.height)[:valid_limit])
-        valid = valid[keep]
-    return TrainData(
-        dataset=dataset.name,
-        fingerprint=dataset.fingerprint,
-        catalog=dataset.catalog,
-        features=features,
-        slates=dataset.train.requests.join(dataset.train.references, on="request", how="left", maintain_order="left"),
-        valid_requests=valid,
-        slate_length=dataset.slate_length,
-    )
-
-
 def make_requests(
     prompts: list[str],
     *,
@@ -322,3 +242,6 @@ class Slates:
                 raise FaultySlates(f"diagnostic '{name}' has shape {np.shape(values)}, expected {(P, samples)}")
             if not np.isfinite(values).all():
                 raise FaultySlates(f"diagnostic '{name}' holds NaN or infinity ({where(~np.isfinite(values))})")
+
+
+PARTS: tuple[PartName, ...] = ("train", "valid", "test")

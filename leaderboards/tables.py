@@ -285,3 +285,17 @@ def as_json(board: Board, metrics: Sequence[str] | None = None) -> str:
     head = {key: getattr(board, key) for key in ("dataset", "source", "fingerprint", "part", "k", "budget", "notices")}
     apart = [{"system": label, "reason": reason} for label, reason in board.not_comparable]
     return to_json({**head, "systems": systems, "failed": failed, "not_comparable": apart}, indent=1)
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """A Markdown table, a line each; bars and line ends in cells are harmless.
+
+    >>> table(("a", "b"), [("1|2", "3")])
+    ['| a | b |', '| --- | --- |', '| 1\\\\|2 | 3 |']
+    """
+    cells = [[" ".join(str(cell).split()).replace("|", "\\|").replace("<", "&lt;") for cell in row] for row in rows]
+    return [
+        "| " + " | ".join(head) + " |",
+        "|" + " --- |" * len(head),
+        *("| " + " | ".join(row) + " |" for row in cells),
+    ]

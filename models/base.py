@@ -21,7 +21,8 @@ from pydantic_core import PydanticSerializationError
 
 from ..datasets.errors import SlateBenchError, UsageError, one_line, unknown_name, why_not_json
 from ..datasets.files.table import read_table, write_table
-from ..datasets.schema import Catalog, Slates, TrainData
+from ..datasets.schema import Catalog, Slates
+from ..datasets.train_data import TrainData
 from ..datasets.vectors.features import Features, load_features, save_features
 
 Evaluate = Callable[[Slates], float]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..datasets.schema import TrainData
+from ..datasets.train_data import TrainData
 from .base import Budget, resolve
 from .registry import model_class, parse_model
 

@@ -19,6 +19,7 @@ import polars as pl
 
 from ..datasets.card import DatasetCard
 from ..datasets.errors import SlateBenchError, UsageError
+from ..datasets.references import references_closed
 from ..datasets.schema import (
     CATALOG_SCHEMA,
     REFERENCE_SCHEMA,
@@ -28,11 +29,9 @@ from ..datasets.schema import (
     PartName,
     SlateDataset,
     Slates,
-    TrainData,
     make_requests,
-    references_closed,
-    train_data,
 )
+from ..datasets.train_data import TrainData, train_data
 from ..datasets.vectors.features import Features, features_for_catalog, make_features
 from .base import FitReport, Resolved, Settings, SlateModel, resolve
 from .registry import model_class, parse_model

@@ -12,12 +12,11 @@ from ...leaderboards.records import Run, list_runs, runs_folder, write_text
 from ...leaderboards.report.charts import Figure, groups
 from ...leaderboards.report.sweeps import LATENCY, sweep_plots
 from ...leaderboards.sweeps import read_sweeps
-from ...leaderboards.tables import as_markdown, number, short_name
+from ...leaderboards.tables import as_markdown, number, short_name, table
 from ..claims.catalogue import CLAIMS
 from ..claims.report import as_markdown as claims_markdown
 from ..claims.report import pair_up
-from ..claims.run import merge_published, read_results
-from ..docs_pages import table
+from ..claims.results import merge_published, read_results
 from ..today import today_of
 from .compare import paired
 

@@ -73,7 +73,7 @@ def _claims(dataset: str, folder: Path) -> Claims | None:
     """The verdicts kept for this dataset."""
     from ..claims.catalogue import CLAIMS
     from ..claims.report import HEAD, INTRODUCTION, claim_cells
-    from ..claims.run import read_results
+    from ..claims.results import read_results
 
     of = {claim.id: claim for claim in CLAIMS}
     results = [result for result in read_results(folder) if result.dataset == dataset and result.claim in of]

@@ -12,9 +12,11 @@ from ...datasets.errors import UsageError
 from ...leaderboards.mlflow_view.runs import log_runs
 from ...leaderboards.records import Run, folder_in_the_making, read_run, run_folder, runs_of, write_record
 from ...leaderboards.schema import RunSpec, Versions
+from ...leaderboards.slates import read_slates
 from ...metrics.registry import METRICS_VERSION
-from ..cells.cell import Cell, load_data
-from ..cells.run import read_slates, scored
+from ..cells.cell import Cell
+from ..cells.data import load_data
+from ..cells.run import scored
 
 
 def rescore(runs: Sequence[Run], *, bertscore: str | None = None) -> list[Run]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .run import Claim, Rule, System
+from .claim import Claim, Rule, System
 from .statistics import (
     Health,
     LatencyRatio,

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from .run import Claim, Result, Verdict, why_not
+from .claim import Claim, Verdict
+from .results import Result
+from .run import why_not
 
 COLOURS: dict[Verdict, str] = {
     "held": "#1a7f37",

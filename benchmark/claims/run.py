@@ -7,129 +7,18 @@ A claim names the systems to run, a statistic over their records and a rule. `ru
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 from ...datasets.errors import SlateBenchError, UsageError, unknown_name
-from ...datasets.output import to_json
-from ...leaderboards.records import Run, read_run, runs_folder, write_text
+from ...leaderboards.records import Run, runs_folder
 from ...leaderboards.schema import Budget
 from ..cells.machine import machine
-from .statistics import Experiment, Figure, Statistic
-
-T = TypeVar("T")
-Verdict = Literal["held", "not held", "inconclusive", "not run"]
-
-
-# --- what a claim is made of --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class System:
-    """A system of an experiment: a model's address, values set by hand, and what it learns from."""
-
-    model: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    encoder: str | None = None
-    item_vectors: str | None = None
-    train_share: float = 1.0
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The claim holds if the statistic lies between `low` and `high` (a missing bound: no bound on that side)."""
-
-    low: float = -math.inf
-    high: float = math.inf
-
-    @property
-    def text(self) -> str:
-        """The rule in words."""
-        if math.isinf(self.high):
-            return f"above {self.low:g}"
-        if math.isinf(self.low):
-            return f"below {self.high:g}"
-        return f"between {self.low:g} and {self.high:g}"
-
-    def verdict(self, figure: Figure) -> Verdict:
-        """Held: the whole interval satisfies the rule. Not held: none of it does. Else inconclusive.
-
-        >>> Rule(low=1.0).verdict(Figure(1.2, 1.1, 1.3)), Rule(low=1.0).verdict(Figure(1.2, 0.9, 1.5))
-        ('held', 'inconclusive')
-        """
-        low, high = figure.low, figure.high
-        if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
-            return "inconclusive"
-        if self.low < low and high < self.high:
-            return "held"
-        return "not held" if high <= self.low or low >= self.high else "inconclusive"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A paper's statement and the experiment that tests it.
-
-    Attributes:
-        sentence: the statement in our words.
-        published: the figure the paper gives, or that it gives none.
-        systems: by role.
-        samples: per request of stochastic systems (default: the budget's).
-        k: slots of a slate (default: the dataset's).
-        beside: what else the same runs tell; no verdict hangs on it.
-        note: what a reader must know of the experiment.
-        missing: what the suite can't do yet, if that is so; the claim then stands as not run.
-    """
-
-    id: str
-    paper: str
-    sentence: str
-    published: str
-    systems: dict[str, System]
-    statistic: Statistic
-    rule: Rule
-    samples: int | None = None
-    k: int | None = None
-    beside: tuple[Statistic, ...] = ()
-    note: str = ""
-    missing: str | None = None
-
-
-# --- running -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of a claim on a dataset; `reason`: why it was not run, or why it has no interval."""
-
-    claim: str
-    dataset: str
-    verdict: Verdict
-    reason: str | None = None
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    details: dict[str, Any] = field(default_factory=dict)
-    beside: list[dict[str, Any]] = field(default_factory=list)  # statistic, value, low, high; or reason
-    rule: str = ""
-    statistic: str = ""
-    budget: str | None = None
-    seeds: list[int] = field(default_factory=list)
-    runs: list[str] = field(default_factory=list)
-    machine: dict[str, Any] | None = None
-    created: str = ""
-    notices: list[str] = field(default_factory=list)
-
-    @property
-    def verdict_line(self) -> str:
-        """Verdict, and what a reader must know of it."""
-        barely = " (budget smoke: models barely trained)" if self.budget == "smoke" and self.value is not None else ""
-        return self.verdict + barely + (f": {self.reason}" if self.reason else "")
+from .claim import Claim, System
+from .results import Result, write_result
+from .statistics import Experiment, Statistic
 
 
 def why_not(claim: Claim) -> str | None:
@@ -284,68 +173,3 @@ def choose(ids: Sequence[str], claims: Sequence[Claim]) -> list[Claim]:
         if id_ not in known:
             raise unknown_name("claim", id_, known)
     return [known[id_] for id_ in ids] if ids else list(claims)
-
-
-# --- results on disk -----------------------------------------------------------------------------------
-
-
-def write_result(result: Result, folder: Path) -> None:
-    """Keep a result; one that was not run never takes the place of one that was."""
-    path = folder / ".claims" / result.dataset / f"{result.claim}.json"
-    if result.verdict == "not run" and path.exists() and _read(path).verdict != "not run":
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, to_json(asdict(result), indent=1))
-
-
-def read_results(folder: Path) -> list[Result]:
-    """All results that were kept, by dataset and claim; one whose runs are not of today says so as its reason."""
-    results = [_read(path) for path in sorted((folder / ".claims").glob("*/*.json"))]
-    return [replace(one, reason=why) if (why := _outdated(one, folder)) else one for one in results]
-
-
-def _outdated(result: Result, folder: Path) -> str | None:
-    """Why the runs behind a result are not of today; None if they are, or are gone."""
-    from ..today import today_of
-
-    for path in result.runs:
-        with contextlib.suppress(SlateBenchError):
-            run = read_run(folder / path)
-            if why := today_of(run).stale(run):
-                return f"{run.record.label} is {why}" + (f"; {result.reason}" if result.reason else "")
-    return None
-
-
-def merge_published(path: Path, results: Sequence[Result]) -> list[Result]:
-    """Results together with those published in `path`, which holds them all afterwards; of two, what ran last stays.
-
-    One of budget smoke never takes the place of another. So several machines, or one whose runs are gone, publish to
-    one page.
-    """
-
-    def weight(one: Result) -> tuple[bool, bool, str]:
-        return one.verdict != "not run", one.budget != "smoke", one.created
-
-    by_name: dict[tuple[str, str], Result] = {}
-    for one in [*(_read_many(path) if path.exists() else []), *results]:
-        other = by_name.setdefault((one.dataset, one.claim), one)
-        if weight(one) >= weight(other):
-            by_name[one.dataset, one.claim] = one
-    merged = [by_name[name] for name in sorted(by_name)]
-    write_text(path, to_json([asdict(one) for one in merged], indent=1))
-    return merged
-
-
-def _read(path: Path) -> Result:
-    return _parse(path, "delete it and run the claim again", lambda content: Result(**content))
-
-
-def _read_many(path: Path) -> list[Result]:
-    return _parse(path, "restore or delete it", lambda content: [Result(**one) for one in content])
-
-
-def _parse(path: Path, mend: str, make: Callable[[Any], T]) -> T:
-    try:
-        return make(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise SlateBenchError(f"{path}: damaged results ({error}); {mend}") from error

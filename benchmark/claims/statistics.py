@@ -188,7 +188,9 @@ class LatencyRatio:
     def measure(self, done: Experiment) -> Figure:
         """Time both models now."""
         from ..cells.budgets import MEASURING
-        from ..timing.harness import P99_FROM, ROUGH_BELOW, Contender, Limits, interleave
+        from ..timing.harness import Limits
+        from ..timing.interleave import Contender, interleave
+        from ..timing.percentiles import P99_FROM, ROUGH_BELOW
 
         enough = P99_FROM if self.percentile == 99 else ROUGH_BELOW
         smoke = done.budget == "smoke"

@@ -178,7 +178,7 @@ def _print_boards(result: Any, folder: Path | None) -> None:
     """The boards of what was run; notices of the bench stand below all of them, once."""
     from ...leaderboards.tables import as_table, caption
     from ..boards.show import leaderboard
-    from .screen import output_console
+    from .printing import output_console
 
     console = output_console()
     for dataset in dict.fromkeys(run.spec.dataset for run in result.runs):
@@ -287,7 +287,7 @@ def doctor(runs: RunsOption = None, json_: JsonOption = False) -> None:
 
     from ...leaderboards.terminal import fitted
     from ..doctor import doctor as examine
-    from .screen import output_console
+    from .printing import output_console
 
     findings = examine(runs)
     if json_:

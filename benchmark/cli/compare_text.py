@@ -11,7 +11,7 @@ from ...datasets.output import say, to_json
 from ...leaderboards.tables import number, short_name
 from ...leaderboards.terminal import fitted
 from ..boards.compare import Comparison, Example
-from .screen import output_console
+from .printing import output_console
 
 
 def comparison_json(found: Comparison) -> str:

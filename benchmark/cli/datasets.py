@@ -91,7 +91,7 @@ def audit(name: Name, source: SourceOption = "auto", json_: JsonOption = False) 
     from ...datasets.registry import find_dataset, load_found
     from ...datasets.vectors.evaluation import evaluation_embedding
     from ...datasets.vectors.features import make_features
-    from .screen import frame_table, output_console
+    from .printing import frame_table, output_console
 
     found = find_dataset(name, source)
     dataset = load_found(found)

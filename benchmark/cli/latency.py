@@ -45,7 +45,7 @@ def latency(
     debug: DebugOption = False,
 ) -> None:
     """Time models side by side: a process each, one thread, interleaved request by request."""
-    from ..timing.harness import latency as run_latency
+    from ..serving.latency import latency as run_latency
 
     found = run_latency(models, dataset, requests=requests, overrides=parse_set(set_), source=source, runs=runs,
                         report=_progress(), debug=debug)  # fmt: skip
@@ -72,7 +72,7 @@ def _progress() -> Any:
 
 def _print_latency(found: Any) -> None:
     from ...leaderboards.terminal import fitted
-    from .screen import output_console
+    from .printing import output_console
 
     head = ["model", "p50 ms [95 %]", "p95 ms [95 %]", "p99 ms", "slates/s at 32", "at 256", "cold start", "memory",
             "passes"]  # fmt: skip
@@ -181,7 +181,7 @@ def report(
     from ...leaderboards.records import runs_folder, write_text
     from ..claims.catalogue import CLAIMS
     from ..claims.report import as_html, as_markdown, pair_up
-    from ..claims.run import read_results
+    from ..claims.results import read_results
 
     rows = pair_up(CLAIMS, read_results(runs_folder(runs)))
     text = as_html(rows) if format_ == "html" else as_markdown(rows)

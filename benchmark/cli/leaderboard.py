@@ -27,7 +27,7 @@ def show(
     """Systems from best to worst, with intervals, rank bands, floors and ceilings."""
     from ...leaderboards import tables
     from ..boards.show import leaderboard
-    from .screen import output_console
+    from .printing import output_console
 
     board = leaderboard(dataset, part=part, budget=budget, k=k, ablations=ablations, runs=runs)  # type: ignore[arg-type]
     if format_ != "table":

@@ -39,7 +39,7 @@ def show(
     from ...leaderboards.terminal import fitted
     from ...models.describe import describe
     from ...models.registry import model_class, parse_model
-    from .screen import output_console
+    from .printing import output_console
 
     cls = model_class(parse_model(model)[0])
     rows = describe(model, budget, parse_set(set_))
@@ -69,7 +69,7 @@ def parameters(
 ) -> None:
     """Trained parameters of models side by side, part by part, without training them."""
     from ...datasets.registry import load_dataset
-    from ...datasets.schema import train_data
+    from ...datasets.train_data import train_data
     from ...datasets.vectors.features import make_features
     from ...models.describe import describe
     from ...models.parameters import count_parameters
@@ -94,7 +94,7 @@ def parameters(
 
 def _print_parameters(counts: dict[str, dict[str, int]], totals: dict[str, int], more: dict[str, float | None]) -> None:
     from ...leaderboards.terminal import fitted
-    from .screen import output_console
+    from .printing import output_console
 
     parts_of_all = dict.fromkeys(part for parts in counts.values() for part in parts)
     rows = [[part, *(f"{parts[part]:,}" if part in parts else "-" for parts in counts.values())]

@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from ...datasets.output import shown
-from ...leaderboards.terminal import fitted
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from ...leaderboards.records import Run
     from ..cells.cell import Cell
 
 
 PLAIN_SECONDS = 15  # between two lines of one phase where there is no terminal
-WIDE = 160  # characters of a table that does not go to a terminal
-
-
-def output_console() -> Console:
-    """Standard output for tables: as wide as the terminal (or COLUMNS), wide where it is a file or a pipe."""
-    told = os.environ.get("COLUMNS", "")
-    width = int(told) if told.isdecimal() and int(told) else None if sys.stdout.isatty() else WIDE
-    return Console(highlight=False, markup=False, emoji=False, width=width)
-
-
-def frame_table(frame: pl.DataFrame, width: int) -> RenderableType:
-    """A polars frame as a table; figures with four digits."""
-    rows = [["–" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row]
-            for row in frame.iter_rows()]  # fmt: skip
-    left = [name for name in frame.columns if not frame[name].dtype.is_numeric()]
-    return fitted(frame.columns, rows, width, keep=2, left=left)
 
 
 class Screen:

@@ -124,7 +124,7 @@ def _row(found: Any, row: dict[str, Any]) -> dict[str, Any]:
 
 def _print(found: Any) -> None:
     from ..sweeps.study import LISTED
-    from .screen import output_console
+    from .printing import output_console
 
     spec, console = found.spec, output_console()
     several = len(spec.objectives) > 1

@@ -30,7 +30,7 @@ def compare(
 
     from ...datasets.errors import UsageError, unknown_name
     from ...datasets.registry import load_dataset
-    from ...datasets.schema import train_data
+    from ...datasets.train_data import train_data
     from ...datasets.vectors.features import make_features
     from ...models.semantic_ids.compare import compare_tokenizers
     from ...models.semantic_ids.tokenizer import TokenizerConfig
@@ -55,7 +55,7 @@ def compare(
 
 def _print_table(rows: list[dict]) -> None:
     from ...leaderboards.terminal import fitted
-    from .screen import output_console
+    from .printing import output_console
 
     columns = [
         name for name in max(rows, key=len) if name.split("_")[0] not in ("dead", "entropy", "tokenizer", "most")

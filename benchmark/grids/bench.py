@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event
 from typing import Any
 
 import polars as pl
 
-from ...datasets.errors import DataError, SlateBenchError, UsageError
-from ...leaderboards.board import FLOORS
+from ...datasets.errors import SlateBenchError, UsageError
 from ...leaderboards.records import (
     Run,
     check_writable,
     find_run,
-    list_runs,
     read_run,
     run_folder,
     runs_folder,
     write_record,
 )
-from ...leaderboards.schema import Budget, RunSpec
-from ...leaderboards.sweeps import tuned as tuned_settings
+from ...leaderboards.schema import Budget
 from ...models.registry import BUILTIN
 from ..cells.budgets import MEASURING
 from ..cells.cell import CEILING, Cell, Plan, cell_of
-from ..cells.machine import other_libraries, threads
+from ..cells.machine import threads
 from ..cells.run import base_record, usable_run
 from ..limits import check_processes, check_seeds
 from ..processes.worker import Outcome, Worker
-from .schedule import Shard, expected_seconds, longest_first, run_cells, take_shard
-
-Listener = Callable[[str, "Cell", dict[str, Any]], None]  # listener(event, cell, details)
+from .listening import Listener, one_at_a_time
+from .local import run_cells
+from .plans import _floors, _plans, _queue, _tuned, _unique
+from .schedule import Shard, longest_first, take_shard
 
 
 @dataclass
@@ -218,104 +216,6 @@ def bench_cells(
         except SlateBenchError as error:  # the records are whole: a view that can't be drawn is no failed run
             result.notices.append(str(error))
     return result
-
-
-def one_at_a_time(listener: Listener) -> Listener:
-    """The listener, told by several threads in turn."""
-    lock = Lock()
-
-    def tell(event: str, cell: Cell, details: dict[str, Any]) -> None:
-        with lock:
-            listener(event, cell, details)
-
-    return tell
-
-
-def _plans(worker: Worker, cells: Sequence[Cell], leave_out: bool, result: BenchResult, tell: Listener) -> list[Plan]:
-    """Plans of the cells, each spec once; what a reader must know goes into the result's notices."""
-    plans: list[Plan] = []
-    gone: dict[str, DataError] = {}
-    for cell in cells:
-        if cell.dataset in gone:
-            continue
-        try:
-            plans.append(_plan(worker, cell, tell))
-        except DataError as error:
-            if not leave_out:
-                raise
-            gone[cell.dataset] = error
-    plans = _unique(plans)
-    if gone and not plans:
-        raise next(iter(gone.values()))
-    notices = [plan.notice for plan in plans if plan.notice]
-    notices += [f"dataset {name} is left out: {error}" for name, error in gone.items()]
-    for notice in dict.fromkeys(notices):
-        result.notices.append(notice)
-        tell("notice", plans[0].cell, {"text": notice})
-    return plans
-
-
-def _plan(worker: Worker, cell: Cell, tell: Listener) -> Plan:
-    """Resolve a cell in the worker (models are imported there); a user's mistake ends the whole call."""
-    tell("planning", cell, {})
-    command = {"do": "plan", "cell": cell.model_dump()}
-    event = worker.call(command, lambda *at: tell("progress", cell, {"at": at})).checked(cell.label)
-    cell = cell.model_copy(update={"overrides": event["overrides"]})  # of what was set, what changes something
-    return Plan(cell, RunSpec(**event["spec"]), event["notice"], event["origin"], event["skip"],
-                tuple(event["ceilings"]), event["fit"])  # fmt: skip
-
-
-def _tuned(worker: Worker, cells: Sequence[Cell], runs: Path, tell: Listener) -> list[Cell]:
-    """The cells with what `sweep` found for their models."""
-    found, trials = [], {}
-    for cell in cells:
-        spec = _plan(worker, cell, tell).spec
-        settings = tuned_settings(runs, spec)
-        found.append(cell.model_copy(update={"overrides": settings.overrides | settings.settings | cell.overrides}))
-        trials[cell.model] = settings.trials
-    if len(set(trials.values())) > 1:
-        unequal = ", ".join(f"{model} {n}" for model, n in trials.items())
-        tell("notice", cells[0], {"text": f"tuned with unequal numbers of trials: {unequal}"})
-    return found
-
-
-def _unique(plans: Iterable[Plan]) -> list[Plan]:
-    """Plans without those that ask for the same spec again (a deterministic model with another seed)."""
-    first: dict[str, Plan] = {}
-    for plan in plans:
-        first.setdefault(plan.spec.hash, plan)
-    return list(first.values())
-
-
-def _floors(worker: Worker, plans: Sequence[Plan], tell: Listener) -> list[Plan]:
-    """Floors and ceilings of every board on which a plan stands."""
-    found = []
-    of_board = {"seed": 0, "samples": None, "overrides": {}}
-    for plan in {
-        plan.cell.model_copy(update=of_board).model_dump_json(exclude={"model"}): plan for plan in plans
-    }.values():
-        for name in (*FLOORS, *plan.ceilings):
-            found.append(_plan(worker, plan.cell.model_copy(update=of_board | {"model": name}), tell))
-    return found
-
-
-def _queue(plans: Sequence[Plan], runs: Path, rerun: bool, tell: Listener) -> dict[str, float]:
-    """Tell which cells wait, and for how many seconds of work (by spec hash; 0 where a record is used again)."""
-    earlier = [run for name in {plan.spec.dataset for plan in plans} for run in list_runs(runs, name)[0]]
-    finished = {run.spec.hash: run for run in earlier if run.record.state == "done" and not rerun}
-    done = {name for name, run in finished.items() if not other_libraries(run.record.packages)}
-    if again := [finished[one.spec.hash] for one in plans if one.spec.hash in finished.keys() - done]:
-        made = other_libraries(again[0].record.packages)
-        tell(
-            "notice",
-            plans[0].cell,
-            {"text": f"{len(again)} finished before with {made}: run again, figures may differ"},
-        )
-    expected = expected_seconds([plan for plan in plans if plan.spec.hash not in done], earlier, runs)
-    expected |= dict.fromkeys(done, 0.0)
-    for plan in plans:
-        tell("queued", plan.cell, {"expected": expected.get(plan.spec.hash)})
-    return expected
 
 
 def _named_as_now(run: Run, plan: Plan) -> Run:

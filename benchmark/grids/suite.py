@@ -19,7 +19,8 @@ from ...leaderboards.schema import Budget
 from ...models.registry import model_class, model_names, parse_model
 from ..cells.cell import CEILING, Cell, cell_of, wrong_value
 from ..limits import check_seeds
-from .bench import BenchResult, Listener, bench_cells
+from .bench import BenchResult, bench_cells
+from .listening import Listener
 from .schedule import Shard
 
 FOLDER = Path(__file__).parent / "suites"

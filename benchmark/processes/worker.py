@@ -6,7 +6,6 @@ standard output. What a model prints goes to standard error.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import queue
@@ -15,20 +14,18 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
-from ...datasets.errors import DataError, SlateBenchError, UsageError, one_line
+from ...datasets.errors import DataError, SlateBenchError, UsageError
 from ...datasets.output import say
+from ..cells.child import main
+from .tree import _children, _end, _end_group, _memory
 
 GIB = 2**30
 LINE_LIMIT = 2000  # characters of a line that are read at once and kept
-TRACE_LIMIT = 20_000  # characters of a traceback
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
                    "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")  # fmt: skip
 
@@ -222,126 +219,6 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # of real time
         return f"signal {number}"
-
-
-def _memory(pid: int) -> int:
-    """Resident bytes of a process and its children."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return sum(p.memory_info().rss for p in [process, *process.children(recursive=True)])
-    except psutil.Error:
-        return 0
-
-
-def _children(pid: int) -> list[int]:
-    """The processes below a process."""
-    import psutil
-
-    try:
-        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
-    except psutil.Error:
-        return []
-
-
-def _end(pids: list[int]) -> None:
-    for pid in pids:
-        with suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _end_group(pid: int) -> None:
-    """End what is left of a child's process group: orphans are no children any more."""
-    with suppress(OSError):
-        os.killpg(pid, signal.SIGKILL)
-
-
-# --- the child ---------------------------------------------------------------------------------------
-
-Answer = Callable[[dict[str, Any], Callable[..., None], Callable[..., None]], None]  # answer(command, say, report)
-
-
-def main() -> None:
-    """Plan and run cells."""
-    serve(_answer)
-
-
-def serve(answer: Answer) -> None:
-    """Read commands, answer with events, until standard input ends."""
-    os.environ["PYTHONSAFEPATH"] = "1"
-    commands, events = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a model that reads standard input finds it empty
-    os.dup2(2, 1)  # whatever prints to standard output goes to standard error
-
-    def say(event: str, **content: Any) -> None:
-        events.write(json.dumps({"event": event, **content}) + "\n")
-        events.flush()
-
-    last = 0.0
-
-    def report(phase: str, step: int = 0, total: int = 0, message: str = "") -> None:
-        nonlocal last
-        now = time.monotonic()
-        if not total or step >= total or now - last > 0.1:  # at most ten lines a second
-            last = now
-            say("progress", phase=phase, step=step, total=total, message=message)
-
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    for line in commands:
-        command = json.loads(line)
-        try:
-            answer(command, say, report)
-        except BaseException as error:  # the parent must always get an answer; SystemExit of a model too
-            state, reason = reason_of(error)
-            trace = "\n".join(one_line(line, LINE_LIMIT) for line in traceback.format_exc()[-TRACE_LIMIT:].splitlines())
-            say("failed", state=state, kind=type(error).__name__, reason=reason, traceback=trace)
-
-
-def _answer(command: dict[str, Any], say: Callable[..., None], report: Callable[..., None]) -> None:
-    from ...datasets.vectors import text_encoder
-    from ..cells.cell import Cell, plan
-    from ..cells.run import run_plan
-
-    text_encoder.listener = lambda done, total, name: report("features", done, total, f"encoding texts with {name}")
-    planned = plan(Cell(**command["cell"]))
-    if command["do"] == "plan":
-        facts = {"notice": planned.notice, "origin": planned.origin, "skip": planned.skip, "ceilings": planned.ceilings,
-                 "fit": planned.fit, "overrides": planned.cell.overrides}  # fmt: skip
-        say("planned", spec=planned.spec.model_dump(), **facts)
-    else:
-        if planned.spec.hash != command["hash"]:
-            raise SlateBenchError("the data or the plug-in's files changed since the bench began: run it again")
-        run = run_plan(planned, Path(command["runs"]), report, rerun=command["rerun"])
-        say("ran", folder=str(run.folder))
-
-
-def reason_of(error: BaseException) -> tuple[str, str]:
-    """State and one line for an error, whoever raised it."""
-    from ..cells.run import Diverged
-
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return (
-            "failed",
-            f"the disk is full ({error.filename or 'no space left'}): free some space and run the same again",
-        )
-    if isinstance(error, Diverged):
-        return "diverged", one_line(error)
-    if isinstance(error, SlateBenchError):
-        return "failed", one_line(error, LINE_LIMIT)
-    if isinstance(error, MemoryError):
-        return "failed", "out of memory"
-    line = one_line(error)
-    return "failed", f"{type(error).__name__}: {line}" if line else type(error).__name__
-
-
-def _end_with_parent(parent: int) -> None:
-    """End this process when the parent is gone (killed), so that no orphan writes on."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    if os.getpgrp() == os.getpid():
-        _end_group(os.getpid())  # whatever the model started too
-    os._exit(1)
 
 
 if __name__ == "__main__":

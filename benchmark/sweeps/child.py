@@ -19,7 +19,8 @@ import polars as pl
 from filelock import FileLock
 
 from ...datasets.errors import SlateBenchError, UsageError, one_line, unknown_name
-from ...datasets.schema import references_closed, train_data
+from ...datasets.references import references_closed
+from ...datasets.train_data import train_data
 from ...datasets.vectors.features import load_features
 from ...leaderboards.board import headline, main_metrics
 from ...leaderboards.sweeps import StudySpec, read_study
@@ -28,9 +29,11 @@ from ...metrics.evaluate import evaluate, summarise
 from ...metrics.registry import metric_info, metric_names
 from ...models.base import Settings, SlateModel, resolve
 from ...models.registry import model_class, parse_model
-from ..cells.cell import CEILING, Cell, Data, Plan, fit_folder, load_data, plan, seeded
-from ..cells.run import FIT, kept_fit
-from ..processes.worker import serve
+from ..cells.cell import CEILING, Cell, Plan, seeded
+from ..cells.data import Data, load_data
+from ..cells.fit import FIT, fit_folder, kept_fit
+from ..cells.plan import plan
+from ..processes.serve import serve
 from ..timing.harness import latency_lock
 from .space import as_json, from_json, own_space, search_space
 

@@ -25,7 +25,8 @@ from ...leaderboards.records import Run, check_writable, runs_folder, write_text
 from ...leaderboards.schema import Budget
 from ...leaderboards.sweeps import RESULT, SPEC, TRIALS, StudySpec, Tuned, figures_of, keep_tuned, trial_frame
 from ..cells.cell import Cell, cell_of
-from ..grids.bench import Listener, bench, one_at_a_time
+from ..grids.bench import bench
+from ..grids.listening import Listener, one_at_a_time
 from ..limits import MOST_TRIALS, check_processes, check_range
 from ..processes.worker import Worker, side_by_side
 from .space import Space, as_json

@@ -20,7 +20,7 @@ from ...datasets.vectors.features import Features, load_features
 from ...leaderboards.records import AGAIN
 from ...models.base import SlateModel, read_catalog
 from ...models.registry import model_class, parse_model
-from ..processes.worker import serve
+from ..processes.serve import serve
 
 MIB = 2**20
 POWERCAP = Path("/sys/class/powercap")

@@ -9,82 +9,28 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from itertools import combinations
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
 
-from ...datasets.errors import SlateBenchError, UsageError
+from ...datasets.errors import SlateBenchError
 from ...leaderboards.checked import requests_of
 from ...leaderboards.records import HOST, Run, read_run, write_record
 from ..cells.budgets import MEASURING
 from ..cells.cell import CEILING, Cell, seeded
 from ..cells.machine import machine
-from ..limits import MOST_REQUESTS
 from ..processes.worker import Outcome, Worker
+from .percentiles import percentiles
 
 WARM_UP = 10  # requests that do not count
-ROUGH_BELOW = 200  # requests from which p50 and p95 are more than rough
-P99_FROM = 1000  # the same for p99
 BATCHES = (32, 256)
 BATCH_SECONDS = 1.0
-PERCENTILES = (50, 95, 99)
-RESAMPLES = 2000
 
 Tell = Callable[[str, Cell, dict[str, Any]], None]
 Report = Callable[..., None]  # report(phase, step=0, total=0, message="")
-
-
-# --- figures from samples ----------------------------------------------------------------------------
-
-
-def percentiles(samples: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, float | bool | int]:
-    """Percentiles of latency samples with 95 % bootstrap intervals.
-
-    Args:
-        samples: milliseconds of single requests [n].
-        seed: of the bootstrap.
-        resamples: of the bootstrap.
-
-    Returns:
-        p50_ms, p50_low, p50_high, the same for p95 and p99, mean_ms, requests; `rough` below 200 requests and
-        `p99_rough` below 1,000.
-    """
-    drawn = samples[_draws(len(samples), seed, resamples)]
-    found: dict[str, float | bool | int] = {}
-    for p, value, spread in zip(PERCENTILES, np.percentile(samples, PERCENTILES),
-                                np.percentile(drawn, PERCENTILES, axis=1), strict=True):  # fmt: skip
-        low, high = np.percentile(spread, [2.5, 97.5])
-        found |= {f"p{p}_ms": float(value), f"p{p}_low": float(low), f"p{p}_high": float(high)}
-    n = len(samples)
-    return found | {
-        "mean_ms": float(samples.mean()),
-        "requests": n,
-        "rough": n < ROUGH_BELOW,
-        "p99_rough": n < P99_FROM,
-    }
-
-
-def paired_ratio(
-    a: np.ndarray, b: np.ndarray, percentile: float, *, seed: int = 0, resamples: int = RESAMPLES
-) -> tuple[float, float, float]:
-    """Ratio of a percentile of `a` to that of `b` with its 95 % interval; request i of both is drawn together.
-
-    >>> paired_ratio(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0]), 50)
-    (2.0, 2.0, 2.0)
-    """
-    drawn = _draws(len(a), seed, resamples)
-    ratios = np.percentile(a[drawn], percentile, axis=1) / np.percentile(b[drawn], percentile, axis=1)
-    low, high = np.percentile(ratios, [2.5, 97.5])
-    return float(np.percentile(a, percentile) / np.percentile(b, percentile)), float(low), float(high)
-
-
-def _draws(n: int, seed: int, resamples: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, n, (resamples, n))
 
 
 # --- one timed process ---------------------------------------------------------------------------------
@@ -250,148 +196,3 @@ def measure(run: Run, requests: int, limits: Limits, report: Report | None = Non
         except SlateBenchError as error:
             found["failed"] = str(error)
     return found
-
-
-# --- several models, interleaved ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A fitted run to be timed beside others, with the sampling settings to use."""
-
-    label: str
-    run: Run
-    sampling: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class LatencyReport:
-    """Models timed on the same prompts, interleaved.
-
-    Attributes:
-        models: per model its figures (model, sampling, p50_ms, p95_ms, p99_ms, throughput_32, energy_j of a
-            request, None without a counter, ...).
-        ratios: per pair {"a", "b", "p50", "p50_low", "p50_high", ...}: latency of a over that of b, paired by request.
-        samples: milliseconds [models, requests].
-        notes: where the models came from.
-    """
-
-    dataset: str
-    requests: int
-    machine: dict[str, Any]
-    models: list[dict[str, Any]]
-    ratios: list[dict[str, Any]]
-    samples: np.ndarray = field(repr=False)
-    notes: list[str] = field(default_factory=list)
-
-    def ratio(self, a: int, b: int, percentile: float) -> tuple[float, float, float]:
-        """Latency of model number `a` over that of `b`: ratio, low, high."""
-        return paired_ratio(self.samples[a], self.samples[b], percentile)
-
-
-def latency(
-    models: str | Sequence[str],
-    dataset: str,
-    *,
-    requests: int = P99_FROM,
-    overrides: dict[str, Any] | None = None,
-    source: str = "auto",
-    runs: Path | str | None = None,
-    timeout: float | None = None,
-    report: Report | None = None,
-    debug: bool = False,
-) -> LatencyReport:
-    """Time models side by side: the newest finished runs, or fitted now at budget smoke.
-
-    Args:
-        models: addresses, e.g. `bm25` or `dense:sampled`.
-        dataset: name.
-        requests: single requests per model; p99 needs 1,000.
-        overrides: values of Sampling fields (of Config fields: another fit) of every model.
-        source: `auto`, `real` or `synthetic`.
-        runs: folder of the records.
-        timeout: seconds for each step of a model.
-        report: told the progress.
-        debug: show what the models print.
-
-    Raises:
-        UsageError: unknown names or values, fewer than 2 requests, a model twice.
-        SlateBenchError: a model failed while it was timed.
-    """
-    from ...models.base import resolve
-    from ...models.registry import model_class, parse_model
-    from ..serving.generate import find_or_fit
-
-    models = [models] if isinstance(models, str) else list(models)
-    if not models or len(set(models)) < len(models):
-        raise UsageError("name at least one model, each once")
-    if not 2 <= requests <= MOST_REQUESTS:
-        raise UsageError(f"--requests {requests}: choose 2 to {MOST_REQUESTS:,} (200 for p95, 1000 for p99)")
-    contenders, notes = [], []
-    for model in models:
-        run, more = find_or_fit(model, dataset, overrides or {}, source, runs)
-        name, presets = parse_model(model)
-        cls = model_class(name)
-        wanted = {key: value for key, value in (overrides or {}).items() if key in cls.Sampling.model_fields}
-        sampling = resolve(cls, presets, run.spec.budget, wanted).sampling.model_dump()
-        contenders.append(Contender(model, run, sampling))
-        notes += [f"{model}: {note}" for note in more]
-    found = interleave(contenders, requests, Limits(timeout=timeout, debug=debug), report)
-    found.notes.extend(notes)
-    return found
-
-
-def interleave(
-    contenders: Sequence[Contender],
-    requests: int,
-    limits: Limits,
-    report: Report | None = None,
-) -> LatencyReport:
-    """Time fitted runs request by request in turn (A B C A B C ...), over the prompts of the first one.
-
-    Raises:
-        UsageError: the runs are not about the same data or slate length.
-        SlateBenchError: a model failed while it was timed.
-    """
-    first = contenders[0].run
-    for one in contenders:
-        if (one.run.spec.fingerprint, one.run.spec.k) != (first.spec.fingerprint, first.spec.k):
-            raise UsageError(
-                f"{one.label} and {contenders[0].label} differ in dataset or slots: their times can't be compared"
-            )
-    tell = report or (lambda *at: None)
-    rows = prompt_rows(first, requests)
-    figures: list[dict[str, Any]] = []
-    with ExitStack() as stack, _lock_of(first):
-        timed = [
-            stack.enter_context(TimedModel(one.run, limits, sampling=one.sampling, requests_of=first))
-            for one in contenders
-        ]
-        for one, model in zip(contenders, timed, strict=True):
-            tell("loading", len(figures), len(timed), one.label)
-            figures.append({"model": one.label, "sampling": one.sampling, "threads": 1} | model.load(rows))
-        for model in timed:
-            model.singles(rows[:WARM_UP])
-        samples = np.empty((len(timed), requests))
-        joules: list[list[float]] = [[] for _ in timed]
-        for i, row in enumerate(rows):
-            for m, model in enumerate(timed):
-                event = model.singles([row])
-                samples[m, i] = event["ms"][0]
-                figures[m] |= {name: event[name] for name in ("peak_rss_mib", "peak_gpu_mib", "energy_counter")}
-                if event["energy_j"] is not None:
-                    joules[m].append(event["energy_j"])
-            tell("requests", i + 1, requests, "")
-        for m, model in enumerate(timed):
-            figures[m] |= percentiles(samples[m]) | {"energy_j": float(np.mean(joules[m])) if joules[m] else None}
-            for size in BATCHES:
-                tell("batches", m, len(timed), contenders[m].label)
-                figures[m][f"throughput_{size}"] = model.throughput(rows, size)
-    ratios = []
-    for a, b in combinations(range(len(timed)), 2):
-        pair: dict[str, Any] = {"a": contenders[a].label, "b": contenders[b].label}
-        for p in PERCENTILES:
-            ratio, low, high = paired_ratio(samples[a], samples[b], p)
-            pair |= {f"p{p}": ratio, f"p{p}_low": low, f"p{p}_high": high}
-        ratios.append(pair)
-    return LatencyReport(first.spec.dataset, requests, machine().model_dump(), figures, ratios, samples)

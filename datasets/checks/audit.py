@@ -8,8 +8,7 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_matrix
 
-from ..build import PARTS
-from ..schema import SlateDataset
+from ..schema import PARTS, SlateDataset
 from ..text import normalised
 
 NEAR = 0.5  # Jaccard similarity from which two slates are near-duplicates

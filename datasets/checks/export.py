@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ..build import PARTS, into_lists
+from ..build import into_lists
 from ..errors import DataError
 from ..files.archive import replace_file
 from ..files.table import write_table
 from ..output import is_text
-from ..schema import REQUEST_SCHEMA, Part, SlateDataset
+from ..schema import PARTS, REQUEST_SCHEMA, Part, SlateDataset
 
 COLUMNS = ["request", "prompt", "items", "group", "history", "seed_items"]
 

@@ -27,13 +27,13 @@ import polars as pl
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
-from ..build import PARTS, build_dataset
+from ..build import build_dataset
 from ..card import DatasetCard
 from ..errors import DataError
 from ..files.finding import brought_folder
 from ..files.reading import MAX_FIELD, each_json_line, is_there, read_content
 from ..files.table import read_table
-from ..schema import SlateDataset
+from ..schema import PARTS, SlateDataset
 from ..split import connected_groups, grouped_split
 from ..text import composed, item_text, normalised
 

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..build import PARTS
 from ..files.array_cache import cache_folder, cached_array
-from ..schema import Catalog, SlateDataset
+from ..schema import PARTS, Catalog, SlateDataset
 from ..text import READING, plainly_read, terms, words
 from .features import slates_of
 from .text_encoder import unit_rows

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..build import PARTS
 from ..errors import DataError
 from ..files.array_cache import Arrays, DamagedFile, cache_folder, cached_array, read_array, write_arrays
-from ..schema import Catalog, Part, SlateDataset
+from ..schema import PARTS, Catalog, Part, SlateDataset
 from ..text import READING, plainly_read
 from .lsa import ARRAYS as LSA_ARRAYS
 from .lsa import RECIPE as LSA

@@ -31,15 +31,17 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ...datasets.schema import TrainData
 from ...datasets.text import composed
+from ...datasets.train_data import TrainData
 from ..base import FitReport, Progress, Settings
-from ..latent.denoiser import Condition
+from ..nn.context import Condition
 from ..semantic_ids.trie import TriePrior
-from ..training.fit import fit_network, pick_device, seed_of, seeded
+from ..training.config import pick_device
+from ..training.fit import fit_network
+from ..training.seeds import seed_of, seeded
 
 if TYPE_CHECKING:
-    from .base import DecodingTask
+    from .loss import DecodingTask
 
 CANDIDATES = 60  # items nearest to the prompt, outside its train slates, that `interest` swaps in
 METHODS = ("orpo", "dpo", "simpo")

@@ -19,15 +19,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..base import ModelCard
-from ..latent.denoiser import Condition
 from ..nn.beam_step import Cache, Stepper, reorder, step
+from ..nn.context import Condition
 from ..nn.transformer import KeysValues, Transformer
 from ..nn.units import CodeUnits
 from ..semantic_ids.search import Candidates, item_beam, pick_item
 from ..semantic_ids.trie import TriePrior
 from . import catalogue_pairs
 from .alignment import AlignmentConfig
-from .base import LONG, Decoded, DecoderConfig, DecoderSampling, SlateDecoder, SlateNetwork
+from .base import LONG, Decoded, DecoderConfig, DecoderSampling, SlateDecoder
+from .loss import SlateNetwork
 
 # --- the network ----------------------------------------------------------------------------------------------
 

@@ -20,9 +20,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ...datasets.schema import EMPTY, TrainData
+from ...datasets.schema import EMPTY
+from ...datasets.train_data import TrainData
 from ..base import ModelCard
-from ..latent.denoiser import Condition
+from ..nn.context import Condition
 from ..nn.transformer import KeysValues, Transformer
 from ..nn.units import CodeUnits
 from ..semantic_ids.catalogue import IdCatalogue
@@ -30,7 +31,8 @@ from ..semantic_ids.feasible import OPEN, Carriers, code_mass
 from ..semantic_ids.trie import DIGIT_STEP, TriePrior
 from ..semantic_ids.unmasking import best_items, fix_surest, pick_slots, settle, share_out, surest
 from . import catalogue_pairs
-from .base import LONG, Decoded, DecoderConfig, DecodingTask, SlateDecoder, SlateNetwork, SlateSampling
+from .base import LONG, Decoded, DecoderConfig, SlateDecoder, SlateSampling
+from .loss import DecodingTask, SlateNetwork
 
 SPAN = 80.0  # logits by which an item may lie below the best before its prior mass counts as nothing
 ELSEWHERE = 1e4  # a slot's item is taken off its known codes only where no item with them is left

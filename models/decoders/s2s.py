@@ -15,15 +15,16 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ..base import ModelCard
-from ..latent.denoiser import Condition
 from ..nn.beam_step import Cache, Stepper, joined, reorder, step
+from ..nn.context import Condition
 from ..nn.transformer import Transformer
 from ..nn.units import CodeUnits, ContentUnits
 from ..semantic_ids.search import item_beam, pick_item
 from ..semantic_ids.trie import Beams, TriePrior, advance
 from . import catalogue_pairs
 from .alignment import AlignmentConfig
-from .base import LONG, Decoded, DecoderConfig, DecoderSampling, SlateDecoder, SlateNetwork
+from .base import LONG, Decoded, DecoderConfig, DecoderSampling, SlateDecoder
+from .loss import SlateNetwork
 
 SLOT_STEP = 1e-3  # by which a slot counts less than the one before in a beam over slates: of equal sets, best first
 

@@ -9,7 +9,8 @@ import polars as pl
 import torch
 from pydantic import Field
 
-from ...datasets.schema import Catalog, Slates, TrainData
+from ...datasets.schema import Catalog, Slates
+from ...datasets.train_data import TrainData
 from ...datasets.vectors.features import Features
 from ..base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
 from ..semantic_ids.catalogue import IdCatalogue

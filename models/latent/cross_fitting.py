@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from ...datasets.schema import TrainData
+from ...datasets.train_data import TrainData
 from ..retrieval.prompt2vec import Prompt2Vec
-from ..training.fit import seed_of
+from ..training.seeds import seed_of
 
 
 def cross_fitted_centres(data: TrainData, seed: int, kind: type[Prompt2Vec] = Prompt2Vec, folds: int = 5) -> np.ndarray:

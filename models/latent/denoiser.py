@@ -5,6 +5,7 @@ Shapes: B slates, K slots, P contexts (one per prompt), M context tokens, L text
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,22 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..nn.embedding import TimeEmbedding
-from ..nn.transformer import Block, KeysValues, Transformer, key_mask
+from ..nn.context import Condition
+from ..nn.transformer import Block, KeysValues, Transformer, key_mask, zero
 
 POOLED_SCALE = 8.0  # brings the unit-length pooled prompt vector near the scale of the token states
-
-
-@dataclass
-class Condition:
-    """What a slate is conditioned on. Masks: True = a real token; `keep` False = drop it all (no condition)."""
-
-    tokens: Tensor  # [P, L, d_text] states of the prompt's tokens
-    token_mask: Tensor  # [P, L]
-    pooled: Tensor  # [P, d_text]
-    seeds: Tensor  # [P, S, d] latents of the seed items, S may be 0
-    seed_mask: Tensor  # [P, S]
-    keep: Tensor  # [P]
 
 
 @dataclass
@@ -142,9 +131,22 @@ class SlateDenoiser(nn.Module):
         return self.output(self.norm(h))
 
 
-def zero(width_in: int, width_out: int, bias: bool = True) -> nn.Linear:
-    """A linear layer that starts at zero: the network starts as the identity of its residual stream."""
-    linear = nn.Linear(width_in, width_out, bias)
-    for parameter in linear.parameters():
-        nn.init.zeros_(parameter)
-    return linear
+def sinusoids(t: Tensor, width: int, period: float = 10_000.0) -> Tensor:
+    """Sines and cosines [..., width] of `t` [...] at geometrically falling frequencies (1706.03762, DDPM)."""
+    t, half = t if t.is_floating_point() else t.float(), width // 2
+    frequencies = torch.exp(-math.log(period) * torch.arange(half, device=t.device, dtype=t.dtype) / half)
+    angles = t[..., None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class TimeEmbedding(nn.Module):
+    """t -> MLP -> [..., width]; `t` counts in thousandths of the whole diffusion time (0..1000)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Embedding of times `t` [...]."""
+        return self.mlp(sinusoids(t, self.width))

@@ -19,20 +19,25 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
-from ...datasets.schema import Catalog, Slates, TrainData
+from ...datasets.schema import Catalog, Slates
+from ...datasets.train_data import TrainData
 from ...datasets.vectors.features import Features
 from ..base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress, noise
+from ..nn.context import Condition, prompt_condition, seed_condition
 from ..ordering import Order, by_cosine, by_score
 from ..retrieval.prior import UNIT, RetrievalPrior
 from ..retrieval.prompt2vec import Prompt2Vec
 from ..retrieval.prompt_centre import PromptCentre
-from ..training.fit import TrainingConfig, checkpoint_file, fit_network, pick_device, seed_of, seeded
+from ..training.config import TrainingConfig, pick_device
+from ..training.examples import SlateTask
+from ..training.fit import checkpoint_file, fit_network
+from ..training.seeds import seed_of, seeded
 from . import gaussian
 from .consensus import consensus
 from .cross_fitting import cross_fitted_centres
-from .denoiser import Condition, SlateDenoiser
+from .denoiser import SlateDenoiser
 from .joint_latents import JointLatents, JointTask
-from .latent_space import LatentSpace, SlateTask, prompt_condition, seed_condition
+from .latent_space import LatentSpace
 from .overlap import TrainSlates
 from .rounding import Rounded, Rounding, Search, hnsw_index, round_to_items
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from .latent_space import SlateTask
+from ..training.examples import SlateTask
 
 OTHERS = 1024  # items, drawn at each step, from which those of the batch must be told, beside each other
 RIDGE = 1.0  # of the map

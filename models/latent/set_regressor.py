@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..base import ModelCard, Settings
 from ..ordering import Order
+from ..training.examples import SlateTask
 from . import gaussian
 from .dmsg import DMSG, T
-from .latent_space import SlateTask
 from .rounding import Rounding
 
 

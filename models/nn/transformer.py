@@ -156,3 +156,11 @@ class Transformer(nn.Module):
 def key_mask(mask: Tensor) -> Tensor:
     """Padding mask of keys [B, M] in the shape attention takes, [B, 1, 1, M]."""
     return mask[:, None, None, :]
+
+
+def zero(width_in: int, width_out: int, bias: bool = True) -> nn.Linear:
+    """A linear layer that starts at zero: the network starts as the identity of its residual stream."""
+    linear = nn.Linear(width_in, width_out, bias)
+    for parameter in linear.parameters():
+        nn.init.zeros_(parameter)
+    return linear

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..latent.denoiser import zero
+from .transformer import zero
 
 CONTENT_SCALE = 12.0  # of the inner product of a predicted vector and an item's: logits of the right size
 

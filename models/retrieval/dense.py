@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from ...datasets.schema import Catalog, Slates, TrainData
+from ...datasets.schema import Catalog, Slates
+from ...datasets.train_data import TrainData
 from ...datasets.vectors.features import Features
 from ..base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
 from ..ordering import ORDERED, RankedSampling, emitted

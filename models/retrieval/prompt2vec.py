@@ -9,7 +9,8 @@ import polars as pl
 from pydantic import Field
 
 from ...datasets.errors import SlateBenchError
-from ...datasets.schema import Catalog, Slates, TrainData
+from ...datasets.schema import Catalog, Slates
+from ...datasets.train_data import TrainData
 from ...datasets.vectors.features import Features
 from ...datasets.vectors.text_encoder import unit_rows
 from ..base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress

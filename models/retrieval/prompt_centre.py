@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...datasets.schema import Catalog, TrainData
+from ...datasets.schema import Catalog
+from ...datasets.train_data import TrainData
 from ...datasets.vectors.features import Features
 from ..base import Evaluate, FitReport, ModelCard, Progress, Settings, no_progress
 from ..ordering import ORDERED

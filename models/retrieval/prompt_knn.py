@@ -9,7 +9,8 @@ import polars as pl
 from pydantic import Field
 from scipy import sparse
 
-from ...datasets.schema import EMPTY, Catalog, Slates, TrainData
+from ...datasets.schema import EMPTY, Catalog, Slates
+from ...datasets.train_data import TrainData
 from ...datasets.vectors.features import Features
 from ..base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
 from ..ordering import ORDERED, RankedSampling, emitted

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from ...datasets.schema import EMPTY, Catalog, Slates, TrainData
+from ...datasets.schema import EMPTY, Catalog, Slates
+from ...datasets.train_data import TrainData
 from ...datasets.vectors.features import Features
 from ..base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress, noise
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from ...datasets.schema import EMPTY, Catalog
 from ...datasets.vectors.features import Features
 from ..retrieval.prior import RetrievalPrior
-from .tokenizer import SemanticIds, Tokenizer
+from .quantiser import Tokenizer
+from .tokenizer import SemanticIds
 from .trie import Trie, TriePrior
 
 

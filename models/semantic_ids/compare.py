@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...datasets.errors import SlateBenchError
-from ...datasets.schema import TrainData
+from ...datasets.train_data import TrainData
 from .tokenizer import TokenizerConfig, semantic_ids, train_slates
 
 CANDIDATES: tuple[dict[str, Any], ...] = (

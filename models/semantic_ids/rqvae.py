@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..training.fit import seed_of
+from ..training.seeds import seed_of
 from .positives import Positives
-from .tokenizer import residual_kmeans
+from .quantiser import residual_kmeans
 
 WIDTHS = (256, 128, 64)  # of the encoder's layers; the last is e
 AUTOENCODER_STEPS = 100

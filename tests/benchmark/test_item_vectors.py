@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from slatebench.benchmark.boards.rescore import rescore
-from slatebench.benchmark.cells.cell import Cell, Plan, fit_folder, plan
+from slatebench.benchmark.cells.cell import Cell, Plan
+from slatebench.benchmark.cells.fit import fit_folder
+from slatebench.benchmark.cells.plan import plan
 from slatebench.benchmark.cells.run import run_plan
 from slatebench.benchmark.cli.app import app
 from slatebench.leaderboards.command import bench_command

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from slatebench.benchmark.cells.cell import Cell, cell_of, plan
+from slatebench.benchmark.cells.cell import Cell, cell_of
+from slatebench.benchmark.cells.plan import plan
 from slatebench.benchmark.grids import bench
 from slatebench.benchmark.serving import generate
 from slatebench.benchmark.serving.export_mlflow import export_mlflow
@@ -83,7 +84,7 @@ def fit_of(runs: Path) -> Path:
 )
 @pytest.mark.parametrize("damage", ["empty", "cut", "gone", "other"])
 def test_a_damaged_fit_is_made_anew(runs: Path, file: str, damage: str) -> None:
-    from slatebench.benchmark.cells.run import why_not_kept
+    from slatebench.benchmark.cells.fit import why_not_kept
 
     path = fit_of(runs) / file
     whole = path.read_bytes()

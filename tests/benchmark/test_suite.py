@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slatebench.benchmark.cells.cell import Cell, Plan, cutoffs_of, load_data
-from slatebench.benchmark.grids.schedule import expected_seconds, fit_key, longest_first, run_cells, take_shard
+from slatebench.benchmark.cells.cell import Cell, Plan
+from slatebench.benchmark.cells.data import cutoffs_of, load_data
+from slatebench.benchmark.grids.local import run_cells
+from slatebench.benchmark.grids.schedule import expected_seconds, fit_key, longest_first, take_shard
 from slatebench.benchmark.grids.suite import bench_suite, parse_shard, read_suite, suite_cells, suite_names
 from slatebench.benchmark.processes.worker import Outcome, side_by_side
 from slatebench.datasets.errors import DataError, SlateBenchError, UsageError

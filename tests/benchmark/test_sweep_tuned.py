@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from slatebench.benchmark.cells.cell import Cell, plan
+from slatebench.benchmark.cells.cell import Cell
+from slatebench.benchmark.cells.plan import plan
 from slatebench.benchmark.cli.app import app
 from slatebench.benchmark.grids.bench import bench
 from slatebench.benchmark.sweeps.child import study_spec

@@ -17,7 +17,7 @@ from slatebench.datasets.vectors.features import features_for_catalog, make_feat
 from slatebench.models.base import resolve
 from slatebench.models.registry import model_class, parse_model
 from slatebench.models.semantic_ids.catalogue import IdCatalogue
-from slatebench.models.semantic_ids.tokenizer import Tokenizer
+from slatebench.models.semantic_ids.quantiser import Tokenizer
 from slatebench.models.testing import fixture_dataset
 
 N, SLOTS = 12_000, 10

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from slatebench.models.latent import gaussian
-from slatebench.models.latent.denoiser import Condition, SlateDenoiser
+from slatebench.models.latent.denoiser import SlateDenoiser
+from slatebench.models.nn.context import Condition
 from slatebench.models.nn.transformer import Transformer, key_mask
 
 K, L, HEADS = 10, 9, 4

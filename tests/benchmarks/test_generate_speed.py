@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from slatebench.datasets.schema import SlateDataset, train_data
+from slatebench.datasets.schema import SlateDataset
+from slatebench.datasets.train_data import train_data
 from slatebench.datasets.vectors.features import Features, make_features
 from slatebench.models.base import resolve
 from slatebench.models.registry import BUILTIN, model_class

@@ -11,8 +11,9 @@ import pytest
 
 from slatebench.datasets.card import builtin_cards
 from slatebench.datasets.checks import verify as verifying
-from slatebench.datasets.checks.verify import freeze, statistics, verify
+from slatebench.datasets.checks.verify import verify
 from slatebench.datasets.errors import DataError, UsageError
+from slatebench.datasets.frozen import freeze, statistics
 from slatebench.datasets.registry import dataset_card, dataset_names, find_dataset, load_dataset, refused_datasets
 
 # a plug-in with a real dataset, whose file its card names, and its synthetic twin

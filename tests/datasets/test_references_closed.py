@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from slatebench.datasets.errors import SlateBenchError
+from slatebench.datasets.references import references_closed
 from slatebench.datasets.registry import dataset_card, load_dataset
-from slatebench.datasets.schema import REFERENCE_SCHEMA, REQUEST_SCHEMA, Part, references_closed
+from slatebench.datasets.schema import REFERENCE_SCHEMA, REQUEST_SCHEMA, Part
 
 REQUESTS = pl.DataFrame([(key, "p", [], [], key) for key in "abc"], schema=REQUEST_SCHEMA, orient="row")
 REFERENCES = pl.DataFrame([("a", [1]), ("b", [2]), ("c", [3])], schema=REFERENCE_SCHEMA, orient="row")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from slatebench.datasets.schema import SlateDataset, TrainData, train_data
+from slatebench.datasets.schema import SlateDataset
+from slatebench.datasets.train_data import TrainData, train_data
 from slatebench.datasets.vectors.features import make_features
 
 HERE = Path(__file__).parent

@@ -13,7 +13,7 @@ import pytest
 import torch
 from golden import line, lines
 
-from slatebench.datasets.schema import references_closed
+from slatebench.datasets.references import references_closed
 from slatebench.models.base import resolve
 from slatebench.models.registry import BUILTIN, model_class, parse_model
 from slatebench.models.testing import recall

@@ -13,19 +13,10 @@ from typer.testing import CliRunner
 
 from slatebench.benchmark.boards import gate
 from slatebench.benchmark.claims.catalogue import CLAIMS
+from slatebench.benchmark.claims.claim import Claim, Rule, System
 from slatebench.benchmark.claims.report import as_html, as_markdown, pair_up
-from slatebench.benchmark.claims.run import (
-    Claim,
-    Result,
-    Rule,
-    System,
-    choose,
-    merge_published,
-    read_results,
-    run_claims,
-    why_not,
-    write_result,
-)
+from slatebench.benchmark.claims.results import Result, merge_published, read_results, write_result
+from slatebench.benchmark.claims.run import choose, run_claims, why_not
 from slatebench.benchmark.claims.statistics import (
     Experiment,
     Figure,

@@ -11,7 +11,8 @@ import pytest
 from slatebench.benchmark.grids import bench
 from slatebench.benchmark.timing import child as timed
 from slatebench.benchmark.timing import harness as latency
-from slatebench.benchmark.timing.harness import TimedModel, paired_ratio, percentiles, time_runs
+from slatebench.benchmark.timing.harness import TimedModel, time_runs
+from slatebench.benchmark.timing.percentiles import paired_ratio, percentiles
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.leaderboards.records import read_run, write_record
 

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from rank_bm25 import BM25Okapi
 
 from slatebench.datasets.errors import SlateBenchError
-from slatebench.datasets.schema import make_requests, train_data
+from slatebench.datasets.schema import make_requests
 from slatebench.datasets.text import words
+from slatebench.datasets.train_data import train_data
 from slatebench.datasets.vectors.features import make_features
 from slatebench.models.base import resolve
 from slatebench.models.retrieval.bm25 import BM25

@@ -9,7 +9,8 @@ import pytest
 from pydantic import Field
 
 from slatebench.datasets.errors import UsageError
-from slatebench.datasets.schema import Slates, train_data
+from slatebench.datasets.schema import Slates
+from slatebench.datasets.train_data import train_data
 from slatebench.datasets.vectors.features import make_features
 from slatebench.models import testing
 from slatebench.models.base import FitReport, Settings

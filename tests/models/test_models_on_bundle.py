@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from slatebench.datasets.errors import SlateBenchError
-from slatebench.datasets.schema import train_data
+from slatebench.datasets.train_data import train_data
 from slatebench.models.registry import model_class
 
 registry = pytest.importorskip("slatebench.datasets.registry")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slatebench.datasets.schema import train_data
+from slatebench.datasets.train_data import train_data
 from slatebench.datasets.vectors.features import make_features
 from slatebench.models.base import resolve
 from slatebench.models.ordering import by_cosine

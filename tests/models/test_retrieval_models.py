@@ -3,7 +3,8 @@ import polars as pl
 import pytest
 
 from slatebench.datasets.errors import SlateBenchError
-from slatebench.datasets.schema import Catalog, make_requests, train_data
+from slatebench.datasets.schema import Catalog, make_requests
+from slatebench.datasets.train_data import train_data
 from slatebench.datasets.vectors.features import features_for_catalog, make_features
 from slatebench.models.base import resolve
 from slatebench.models.registry import model_class, parse_model

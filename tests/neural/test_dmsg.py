@@ -9,15 +9,17 @@ import pytest
 import torch
 
 from slatebench.datasets.errors import SlateBenchError, UsageError
-from slatebench.datasets.schema import Catalog, train_data
+from slatebench.datasets.schema import Catalog
+from slatebench.datasets.train_data import train_data
 from slatebench.datasets.vectors.features import features_for_catalog, make_features
 from slatebench.models.base import resolve
 from slatebench.models.latent import gaussian
 from slatebench.models.latent.cross_fitting import cross_fitted_centres
-from slatebench.models.latent.denoiser import Condition, SlateDenoiser
+from slatebench.models.latent.denoiser import SlateDenoiser
 from slatebench.models.latent.dmsg import DMSG, DenoisingTask
 from slatebench.models.latent.latent_space import LatentSpace
 from slatebench.models.latent.set_regressor import SetRegressor, match
+from slatebench.models.nn.context import Condition
 from slatebench.models.retrieval.prompt2vec import Prompt2Vec
 from slatebench.models.retrieval.prompt_centre import PromptCentre
 from slatebench.models.testing import recall, run_contract

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from slatebench.models.nn.embedding import TimeEmbedding, sinusoids
+from slatebench.models.latent.denoiser import TimeEmbedding, sinusoids
 from slatebench.models.nn.transformer import Attention, Transformer, key_mask
 from slatebench.models.training.ema import EMA
 

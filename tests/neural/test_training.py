@@ -15,14 +15,9 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from slatebench.models.base import FitReport
-from slatebench.models.training.fit import (
-    TrainingConfig,
-    fit_network,
-    learning_rate_factor,
-    rows_of_step,
-    seed_of,
-    seeded,
-)
+from slatebench.models.training.config import TrainingConfig, learning_rate_factor
+from slatebench.models.training.fit import fit_network
+from slatebench.models.training.seeds import rows_of_step, seed_of, seeded
 
 
 class Quadratic(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from slatebench.datasets.schema import train_data
+from slatebench.datasets.train_data import train_data
 from slatebench.datasets.vectors.features import make_features
 from slatebench.models.base import resolve
 from slatebench.models.registry import model_class, parse_model

@@ -25,7 +25,7 @@ from slatebench.models.decoders.alignment import (
     slate_log_prob,
     swapped,
 )
-from slatebench.models.decoders.base import DecodingTask
+from slatebench.models.decoders.loss import DecodingTask
 from slatebench.models.registry import model_class, parse_model
 
 ROWS = torch.arange(24)

@@ -3,7 +3,8 @@ from importlib import import_module
 
 from typer.testing import CliRunner
 
-from slatebench.benchmark.cells.cell import Cell, plan
+from slatebench.benchmark.cells.cell import Cell
+from slatebench.benchmark.cells.plan import plan
 from slatebench.benchmark.cli.app import app
 
 

@@ -13,8 +13,7 @@ from slatebench.datasets.vectors.features import features_for_catalog
 from slatebench.models.base import resolve
 from slatebench.models.decoders import maskgr
 from slatebench.models.decoders.maskgr import MaskedSlateNetwork, MaskGR, UnmaskingTask, draw_masks, weighted_loss
-from slatebench.models.latent.denoiser import Condition
-from slatebench.models.latent.latent_space import prompt_condition, seed_condition
+from slatebench.models.nn.context import Condition, prompt_condition, seed_condition
 from slatebench.models.semantic_ids import unmasking
 from slatebench.models.semantic_ids.feasible import OPEN, Carriers, code_mass, feasible
 

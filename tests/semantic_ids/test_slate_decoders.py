@@ -11,10 +11,10 @@ from slatebench.datasets.schema import Catalog
 from slatebench.datasets.vectors.features import features_for_catalog
 from slatebench.models.base import resolve
 from slatebench.models.decoders import higr, maskgr, s2s
-from slatebench.models.decoders.base import DecodingTask, SlateSampling
+from slatebench.models.decoders.base import SlateSampling
 from slatebench.models.decoders.catalogue_pairs import CataloguePairs
-from slatebench.models.latent.denoiser import Condition
-from slatebench.models.latent.latent_space import prompt_condition, seed_condition
+from slatebench.models.decoders.loss import DecodingTask
+from slatebench.models.nn.context import Condition, prompt_condition, seed_condition
 from slatebench.models.nn.units import CodeUnits
 from slatebench.models.parameters import count_parameters
 from slatebench.models.registry import model_class, parse_model

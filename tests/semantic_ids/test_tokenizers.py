@@ -11,8 +11,9 @@ from slatebench.datasets.errors import SlateBenchError
 from slatebench.datasets.schema import CATALOG_SCHEMA, Catalog
 from slatebench.models.semantic_ids.health import check_collapse, health_report, prefix_groups, purity
 from slatebench.models.semantic_ids.positives import find_positives
+from slatebench.models.semantic_ids.quantiser import Tokenizer, residual_kmeans
 from slatebench.models.semantic_ids.rqvae import both_ways, prefix_contrast, quantisation_loss
-from slatebench.models.semantic_ids.tokenizer import Tokenizer, TokenizerConfig, fit_tokenizer, residual_kmeans
+from slatebench.models.semantic_ids.tokenizer import TokenizerConfig, fit_tokenizer
 
 
 def catalog_of(categories):

@@ -1,0 +1,32 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console, RenderableType
+
+from ...leaderboards.terminal import fitted
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+WIDE = 160  # characters of a table that does not go to a terminal
+
+
+def output_console() -> Console:
+    """Standard output for tables: as wide as the terminal (or COLUMNS), wide where it is a file or a pipe."""
+    told = os.environ.get("COLUMNS", "")
+    width = int(told) if told.isdecimal() and int(told) else None if sys.stdout.isatty() else WIDE
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def frame_table(frame: pl.DataFrame, width: int) -> RenderableType:
+    """A polars frame as a table; figures with four digits."""
+    rows = [["–" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row]
+            for row in frame.iter_rows()]  # fmt: skip
+    left = [name for name in frame.columns if not frame[name].dtype.is_numeric()]
+    return fitted(frame.columns, rows, width, keep=2, left=left)

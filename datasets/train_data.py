@@ -1,0 +1,49 @@
+"""What a model may see when it is fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from .schema import Catalog, SlateDataset
+
+if TYPE_CHECKING:
+    from .vectors.features import Features
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """All that a model may see when it is fitted: no test part, no references of the validation part.
+
+    Attributes:
+        slates: train requests (REQUEST_SCHEMA) with their slates in a column `items`.
+        valid_requests: the requests whose slates the `evaluate` handed to `fit` expects, in this order.
+    """
+
+    dataset: str
+    fingerprint: str
+    catalog: Catalog
+    features: Features
+    slates: pl.DataFrame
+    valid_requests: pl.DataFrame
+    slate_length: int
+
+
+def train_data(dataset: SlateDataset, features: Features, valid_limit: int = 200) -> TrainData:
+    """What a model may see of `dataset`; validation requests are a fixed, seeded choice of `valid_limit`."""
+    valid = dataset.valid.requests
+    if valid.height > valid_limit:
+        keep = np.sort(np.random.default_rng(0).permutation(valid.height)[:valid_limit])
+        valid = valid[keep]
+    return TrainData(
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        catalog=dataset.catalog,
+        features=features,
+        slates=dataset.train.requests.join(dataset.train.references, on="request", how="left", maintain_order="left"),
+        valid_requests=valid,
+        slate_length=dataset.slate_length,
+    )
