@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
@@ -284,14 +284,14 @@ class AlignmentTask(nn.Module):
                 near = self.known.near(rows, condition.pooled[:B] @ plain.ids.texts.T, CANDIDATES)
                 negatives.append(swapped(items, own, near, self.config.swapped))
             else:
-                negatives.append(echoed(items, own, plain.latents))
+                negatives.append(echoed(items, own, plain.vectors))
         return Pairs(items, torch.stack(negatives), own, offset[:B], condition, prior)
 
     def log_probs(self, network: Any, slates: Tensor, pairs: Pairs) -> Tensor:
         """Token log-probabilities [J, B, M, D] of slates [J, B, M] that share the condition of `pairs`."""
         J, B, _ = slates.shape
         row = torch.arange(B, device=slates.device).repeat(J)
-        condition = Condition(*(getattr(pairs.condition, f.name)[row] for f in fields(Condition)))
+        condition = pairs.condition.take(row)
         prior = None if pairs.prior is None else pairs.prior.take(row)
         found = self.plain.log_probs(network, slates.flatten(0, 1), pairs.offset[row], condition, prior)
         return found.unflatten(0, (J, B))

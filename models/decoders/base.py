@@ -23,7 +23,7 @@ from ...datasets.schema import EMPTY, Catalog, Slates
 from ...datasets.train_data import TrainData
 from ...datasets.vectors.features import Features
 from ..base import Evaluate, FitReport, Progress, Settings, SlateModel, no_progress, noise
-from ..nn.context import Condition, prompt_condition, seed_condition
+from ..nn.context import Condition
 from ..ordering import by_cosine, by_score
 from ..ranking import BLOCK
 from ..semantic_ids.catalogue import IdCatalogue
@@ -205,15 +205,12 @@ class SlateDecoder(SlateModel):
 
     def _decode_part(self, requests: pl.DataFrame, k: int, samples: int, seed: int, s: Any) -> Decoded:
         c, device, P = self.config, self.ids.device, requests.height
-        prompts = requests["prompt"].to_list()
-        tokens, mask, pooled = (x.to(device) for x in prompt_condition(self.features, prompts, c.prompt_tokens))
-        seeds, seed_mask = seed_condition(requests["seed_items"].to_list(), self.ids.vectors)
-        keep = torch.ones(P, dtype=torch.bool, device=device)
-        context, keys = self.network.prompt(Condition(tokens, mask, pooled, seeds, seed_mask, keep))
+        condition = Condition.of(requests, self.features, self.ids.vectors, c.prompt_tokens)
+        context, keys = self.network.prompt(condition)
         rows = torch.arange(P, device=device).repeat_interleave(samples)
         prior = None
         if c.prior:
-            learnt = self.network.correction(pooled), self.network.prior_scales()
+            learnt = self.network.correction(condition.pooled), self.network.prior_scales()
             prior = self.ids.prior(requests, c.gamma, s.bm25_weight, *learnt).take(rows)
         shape = self._draws(k, s)
         uniform = torch.zeros(()).expand(len(rows), *shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ class DecodingTask(SlateTask):
 
     def __init__(self, network: SlateNetwork, config: Any, data: TrainData, ids: IdCatalogue) -> None:
         vectors = torch.tensor(data.features.items())
-        super().__init__(cast(Any, network), config, data, vectors, torch.zeros(1, vectors.shape[1]))
+        super().__init__(network, config, data, vectors)
         self.ids, self.longest = ids, min(data.slate_length, config.slots)
         self.ordered = False  # are slates learnt in the order of the data? else in a new one each time
         self.pairs = CataloguePairs(data.catalog, data.features) if config.catalogue_pairs else None
@@ -76,9 +76,9 @@ class DecodingTask(SlateTask):
 
     def _neighbours(self) -> Tensor:
         """The nearest other items of the items that train slates hold [N, NEIGHBOURS]."""
-        table = torch.zeros(len(self.latents), min(NEIGHBOURS, len(self.latents) - 1), dtype=torch.long)
+        table = torch.zeros(len(self.vectors), min(NEIGHBOURS, len(self.vectors) - 1), dtype=torch.long)
         for rows in torch.unique(self.slates).split(1024):
-            close = self.latents[rows] @ self.latents.T
+            close = self.vectors[rows] @ self.vectors.T
             close[torch.arange(len(rows)), rows] = -torch.inf
             table[rows] = close.topk(table.shape[1]).indices
         return table
@@ -86,14 +86,13 @@ class DecodingTask(SlateTask):
     def forward(self, rows: Tensor) -> Tensor:
         """Mean over slots and levels of -log p(unit | units before it, prompt)."""
         items, real, offset, condition = self.examples(rows)
-        network = cast("SlateNetwork", self.network)
-        return -self.log_probs(network, items, offset, condition, self.retrieval(condition))[real].mean()
+        return -self.log_probs(self.network, items, offset, condition, self.retrieval(condition))[real].mean()
 
     def retrieval(self, condition: Condition) -> TriePrior | None:
         """The prior of the condition's prompts, where there is one."""
         if not self.config.prior:
             return None
-        query = condition.pooled + cast("SlateNetwork", self.network).correction(condition.pooled)
+        query = condition.pooled + self.network.correction(condition.pooled)
         return TriePrior.build(self.ids.trie, self.config.gamma * query @ self.ids.texts.T)
 
     def log_probs(
@@ -120,13 +119,9 @@ class DecodingTask(SlateTask):
         of their own items, or start at a random slot, so that later slots are trained too.
         """
         c, B, device = self.config, len(rows), rows.device
-        slates, lengths = self.slates[rows], self.lengths[rows]
+        slates, lengths = self.slates[rows] if self.ordered else self.shuffled(rows), self.lengths[rows]
         place = torch.arange(slates.shape[1], device=device)
-        if not self.ordered:
-            shuffle = torch.where(place < lengths[:, None], torch.rand(slates.shape, device=device), 2.0).argsort(dim=1)
-            slates = slates.gather(1, shuffle)
-        wanted = torch.rand(B, device=device) < c.seed_rate
-        n_seeds = (torch.rand(B, device=device) * (lengths - 1)).ceil().long() * wanted
+        n_seeds = self.seed_counts(lengths, most=len(place))
         most = int(n_seeds.max())
         seeds, seed_mask = slates[:, :most], place[:most] < n_seeds[:, None]
         count = (lengths - n_seeds).clamp(max=self.longest)
@@ -140,13 +135,8 @@ class DecodingTask(SlateTask):
             items = torch.where(real, items, self.neighbours[items.gather(1, own), near])
             real = ~(items[:, :, None] == items[:, None]).tril(-1).any(-1)  # an item that came before is not to learn
         offset = (torch.rand(B, device=device) * (self.longest - real.sum(1) + 1)).long()
-        prompt, keep = self.prompt_row[rows], torch.rand(B, device=device) >= c.prompt_dropout
-        condition = Condition(
-            self.tokens[prompt], self.token_mask[prompt], self.pooled[prompt], self.latents[seeds], seed_mask, keep
-        )
-        return (
-            (items, real, offset, condition) if self.pairs is None else self._with_pairs(items, real, offset, condition)
-        )
+        found = items, real, offset, self.condition(rows, seeds, seed_mask)
+        return found if self.pairs is None else self._with_pairs(*found)
 
     def _with_pairs(
         self, items: Tensor, real: Tensor, offset: Tensor, c: Condition
@@ -154,7 +144,7 @@ class DecodingTask(SlateTask):
         """The examples, and behind them as many of one item each from catalogue pairs."""
         assert self.pairs is not None
         A, device = self.config.catalogue_pairs, items.device
-        extra = torch.randint(len(self.latents), (A,), device=device)
+        extra = torch.randint(len(self.vectors), (A,), device=device)
         pooled = self.pairs.draw(extra.cpu().numpy(), torch.rand(A, device=device).cpu().numpy())
 
         def below(x: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..nn.context import Condition
-from ..nn.transformer import Block, KeysValues, Transformer, key_mask, zero
+from ..nn.context import Condition, context_of
+from ..nn.transformer import Block, KeysValues, Transformer, zero
 
 POOLED_SCALE = 8.0  # brings the unit-length pooled prompt vector near the scale of the token states
 
@@ -108,11 +108,7 @@ class SlateDenoiser(nn.Module):
         """
         c, keep = condition, condition.keep
         pooled = c.pooled * POOLED_SCALE
-        context = torch.cat([self.pooled(pooled)[:, None], self.tokens(c.tokens), self.seeds(c.seeds)], dim=1)
-        mask = torch.cat([torch.ones_like(keep)[:, None], c.token_mask, c.seed_mask], dim=1)  # [P, M]
-        context = torch.where(keep[:, None, None], context, self.nothing)
-        first = torch.arange(mask.shape[1], device=mask.device) == 0
-        mask = key_mask(torch.where(keep[:, None], mask, first))
+        context, mask = context_of(c, self.pooled(pooled), self.tokens(c.tokens), self.seeds(c.seeds), self.nothing)
         context, _ = self.encoder(context, mask=mask)
         time = self.time(t)[..., None, :]  # [R, 1 or P, 1, w]
         time = F.silu(time + (self.pooled_time(pooled) * keep[:, None])[:, None])  # [R, P, 1, w]

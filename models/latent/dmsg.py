@@ -23,13 +23,12 @@ from ...datasets.schema import Catalog, Slates
 from ...datasets.train_data import TrainData
 from ...datasets.vectors.features import Features
 from ..base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress, noise
-from ..nn.context import Condition, prompt_condition, seed_condition
+from ..nn.context import Condition
 from ..ordering import Order, by_cosine, by_score
 from ..retrieval.prior import UNIT, RetrievalPrior
 from ..retrieval.prompt2vec import Prompt2Vec
 from ..retrieval.prompt_centre import PromptCentre
 from ..training.config import TrainingConfig, pick_device
-from ..training.examples import SlateTask
 from ..training.fit import checkpoint_file, fit_network
 from ..training.seeds import seed_of, seeded
 from . import gaussian
@@ -38,6 +37,7 @@ from .cross_fitting import cross_fitted_centres
 from .denoiser import SlateDenoiser
 from .joint_latents import JointLatents, JointTask
 from .latent_space import LatentSpace
+from .loss import LatentTask
 from .overlap import TrainSlates
 from .rounding import Rounded, Rounding, Search, hnsw_index, round_to_items
 
@@ -49,7 +49,7 @@ CENTRES: dict[str, type[Prompt2Vec]] = {"prompt2vec": Prompt2Vec, "neighbours": 
 # --- the loss ---------------------------------------------------------------------------------------------
 
 
-class DenoisingTask(SlateTask):
+class DenoisingTask(LatentTask):
     """The diffusion loss over train slates."""
 
     abar: Tensor  # [T]
@@ -183,7 +183,7 @@ class DMSG(SlateModel):
             "batch_size": 256, "learning_rate": 1e-4, "warmup_steps": 1000, "ema": 0.999, "precision": "bf16",
         },
     }  # fmt: skip
-    Task: ClassVar[type[SlateTask]] = DenoisingTask
+    Task: ClassVar[type[LatentTask]] = DenoisingTask
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
             progress: Progress = no_progress) -> FitReport:  # fmt: skip
@@ -337,7 +337,10 @@ class DMSG(SlateModel):
             return torch.from_numpy(drawn).to(device)
 
         abar, times = gaussian.schedule(self.config.schedule, T), gaussian.timesteps(T, s.steps, s.spacing)
-        condition = self._condition(prompts, requests["seed_items"].to_list(), unconditional=s.guidance != 1)
+        condition = Condition.of(requests, self.features, self.latents, self.config.prompt_tokens)
+        condition = replace(condition, seeds=condition.seeds * self.offset_scale)
+        if s.guidance != 1:
+            condition = condition.with_empty()
         prepared = self.network.prepare(condition, torch.tensor(times, device=device)[:, None])
         if s.compile:
             self._compiled = self._compiled or torch.compile(self.network, dynamic=True)
@@ -361,19 +364,6 @@ class DMSG(SlateModel):
             return x0
         centres = torch.tensor(self.space(self.centre_models[self.config.centre].centres(prompts)), device=device)
         return x0 / self.offset_scale + centres[rows, None]
-
-    def _condition(self, prompts: list[str], seeds: list[list[int]], unconditional: bool) -> Condition:
-        """Conditions of the prompts, and as row P the empty one if `unconditional`."""
-        device = self.latents.device
-        tokens, mask, pooled = (
-            x.to(device) for x in prompt_condition(self.features, prompts, self.config.prompt_tokens)
-        )
-        seed_latents, seed_mask = seed_condition(seeds, self.latents)
-        keep = torch.ones(len(prompts), dtype=torch.bool, device=device)
-        parts = (tokens, mask, pooled, seed_latents * self.offset_scale, seed_mask, keep)
-        if unconditional:
-            parts = tuple(torch.cat([x, torch.zeros_like(x[:1])]) for x in parts)
-        return Condition(*parts)
 
     def _bonus(self, requests: pl.DataFrame, samples: int, s: Any) -> Tensor | None:
         """The weighted retrieval prior [P * samples, N]."""

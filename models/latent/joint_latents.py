@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from ..training.examples import SlateTask
+from .loss import LatentTask
 
 OTHERS = 1024  # items, drawn at each step, from which those of the batch must be told, beside each other
 RIDGE = 1.0  # of the map
@@ -66,13 +66,13 @@ class JointTask(nn.Module):
     trained: Tensor  # items of train slates [M]
     fixed: Tensor  # [N, d]
 
-    def __init__(self, task: SlateTask) -> None:
+    def __init__(self, task: LatentTask) -> None:
         super().__init__()
         self.task = task
         real = torch.arange(task.slates.shape[1]) < task.lengths[:, None]
         self.register_buffer("trained", task.slates[real].unique(), persistent=False)
-        self.register_buffer("fixed", task.latents, persistent=False)
-        self.directions = nn.Parameter(task.latents[self.trained].clone())
+        self.register_buffer("fixed", task.vectors, persistent=False)
+        self.directions = nn.Parameter(task.vectors[self.trained].clone())
 
     def latents(self) -> Tensor:
         """Of the train slates' items, as they are now [M, d]."""
@@ -81,9 +81,9 @@ class JointTask(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """The task's loss at the latents as they are now, and the rounding cross-entropy of the slates' items."""
         latents = self.latents()
-        self.task.latents = self.fixed.index_copy(0, self.trained, latents)
+        self.task.vectors = self.fixed.index_copy(0, self.trained, latents)
         loss = self.task(rows)
-        self.task.latents = self.fixed  # no graph outlives its step
+        self.task.vectors = self.fixed  # no graph outlives its step
         slates, lengths = self.task.slates[rows], self.task.lengths[rows]
         items = slates[torch.arange(slates.shape[1], device=rows.device) < lengths[:, None]].unique()
         own = torch.searchsorted(self.trained, items)  # rows of `latents`

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from ..base import ModelCard, Settings
 from ..ordering import Order
-from ..training.examples import SlateTask
 from . import gaussian
 from .dmsg import DMSG, T
+from .loss import LatentTask
 from .rounding import Rounding
 
 
-class SetTask(SlateTask):
+class SetTask(LatentTask):
     """Noise in, all slots out in one pass; each vector is held to the item that Hungarian matching gives it."""
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class SetRegressor(DMSG):
         "residual": {"centre": "prompt2vec"},
         "prior": DMSG.PRESETS["prior"],
     }
-    Task: ClassVar[type[SlateTask]] = SetTask
+    Task: ClassVar[type[LatentTask]] = SetTask
 
     def _asked(self, sampling: Settings | None) -> Any:
         """In the words of DMSG's sampling: one step."""

@@ -1,4 +1,7 @@
-"""Training examples: train slates drawn by named seeds."""
+"""Train slates as examples: what every neural model's loss is drawn from, step by step.
+
+Shapes: n train slates, B slates of a batch, P prompts, N items, d dims.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from ...datasets.train_data import TrainData
-from ..latent.denoiser import SlateDenoiser
 from ..nn.context import Condition, prompt_condition
 
-# --- train slates, batch by batch ------------------------------------------------------------------
+TEXTS_AT_ONCE = 1000  # a block's token states are as long as its longest text
 
 
 class SlateTask(nn.Module):
-    """Train slates as latents with their condition, in non-persistent buffers; a subclass adds rows -> loss."""
+    """Train slates and their prompts, in non-persistent buffers; a subclass adds rows -> loss.
+
+    All its draws come from torch's own generator, in a fixed order.
+    """
 
     slates: Tensor  # items, [n, longest]
     lengths: Tensor  # [n]
@@ -23,12 +28,12 @@ class SlateTask(nn.Module):
     tokens: Tensor
     token_mask: Tensor
     pooled: Tensor
-    latents: Tensor  # of the catalogue [N, d]
-    centres: Tensor  # what is taken off the latents [n, d], or [1, d] for all slates
+    vectors: Tensor  # of the catalogue's items, as the network is shown them [N, d]
 
-    def __init__(self, network: SlateDenoiser, config: Any, data: TrainData, latents: Tensor, centres: Tensor) -> None:
+    def __init__(self, network: nn.Module, config: Any, data: TrainData, vectors: Tensor) -> None:
         super().__init__()
-        self.network, self.config = network, config
+        self.network: Any = network
+        self.config = config
         slates = [seeds + items for seeds, items in data.slates.select("seed_items", "items").iter_rows()]
         lengths = torch.tensor([len(slate) for slate in slates])
         table = torch.zeros(len(slates), int(lengths.max()), dtype=torch.long)
@@ -38,8 +43,8 @@ class SlateTask(nn.Module):
         prompts = data.slates["prompt"].to_list()
         distinct = {prompt: row for row, prompt in enumerate(dict.fromkeys(prompts))}
         texts, blocks = list(distinct), []
-        for start in range(0, len(texts), 1000):  # a block's token states are as long as its longest text
-            blocks.append(prompt_condition(data.features, texts[start : start + 1000], config.prompt_tokens))
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            blocks.append(prompt_condition(data.features, texts[start : start + TEXTS_AT_ONCE], config.prompt_tokens))
         width = max(states.shape[1] for states, _, _ in blocks)
         pad = lambda x: torch.cat([x, x.new_zeros(len(x), width - x.shape[1], *x.shape[2:])], dim=1)  # noqa: E731
         for name, buffer in {
@@ -49,40 +54,26 @@ class SlateTask(nn.Module):
             "tokens": torch.cat([pad(states) for states, _, _ in blocks]),
             "token_mask": torch.cat([pad(mask) for _, mask, _ in blocks]),
             "pooled": torch.cat([pooled for _, _, pooled in blocks]),
-            "latents": latents,
-            "centres": centres,
+            "vectors": vectors,
         }.items():
             self.register_buffer(name, buffer, persistent=False)
 
-    def batch(self, rows: Tensor) -> tuple[Tensor, Condition]:
-        """x_0 [B, K, d] and condition of train slates: some items become seeds, the others fill the slots.
+    def shuffled(self, rows: Tensor) -> Tensor:
+        """The slates `rows` [B, longest], each in a new order; what is beyond its length stays behind."""
+        slates = self.slates[rows]
+        real = torch.arange(slates.shape[1], device=rows.device) < self.lengths[rows][:, None]
+        return slates.gather(1, torch.where(real, torch.rand(real.shape, device=rows.device), 2.0).argsort(dim=1))
 
-        Cyclic fill, no padding: the slate shuffled, then shuffled again, until the slots are full.
-        """
-        c, slates, lengths, B = self.config, self.slates[rows], self.lengths[rows], len(rows)
-        real = torch.arange(slates.shape[1], device=rows.device) < lengths[:, None]
-        shuffled = torch.where(real, torch.rand(real.shape, device=rows.device), 2.0).argsort(dim=1)
-        slates = slates.gather(1, shuffled)
-        wanted = torch.rand(B, device=rows.device) < c.seed_rate
-        n_seeds = (torch.rand(B, device=rows.device) * (lengths - 1).clamp(max=c.slots)).ceil().long() * wanted
-        place = torch.arange(slates.shape[1], device=rows.device)
-        n_most = min(c.slots, slates.shape[1])
-        seed_mask = place[:n_most] < n_seeds[:, None]
-        free = (place >= n_seeds[:, None]) & (place < lengths[:, None])  # the others
-        turn = torch.arange(c.slots, device=rows.device)[:, None] + torch.rand(
-            B, c.slots, len(place), device=rows.device
-        )
-        turn = torch.where(free[:, None], turn, torch.inf).flatten(1)  # turn q of an item lies in [q, q + 1)
-        filled = turn.topk(c.slots, dim=1, largest=False).indices % len(place)
-        items = slates.gather(1, filled)
-        centres = self.centres[rows if len(self.centres) > 1 else torch.zeros_like(rows)]
-        keep = torch.rand(B, device=rows.device) >= c.prompt_dropout
+    def seed_counts(self, lengths: Tensor, most: int) -> Tensor:
+        """How many items of each slate become seed items [B]: none of most slates, at most `most`, never all."""
+        B, device = len(lengths), lengths.device
+        wanted = torch.rand(B, device=device) < self.config.seed_rate
+        return (torch.rand(B, device=device) * (lengths - 1).clamp(max=most)).ceil().long() * wanted
+
+    def condition(self, rows: Tensor, seeds: Tensor, seed_mask: Tensor) -> Condition:
+        """The condition of the slates `rows` with these seed items [B, S]; dropped for some of them."""
+        keep = torch.rand(len(rows), device=rows.device) >= self.config.prompt_dropout
         prompt = self.prompt_row[rows]
-        return self.latents[items] - centres[:, None], Condition(
-            self.tokens[prompt],
-            self.token_mask[prompt],
-            self.pooled[prompt],
-            self.latents[slates[:, :n_most]],
-            seed_mask,
-            keep,
+        return Condition(
+            self.tokens[prompt], self.token_mask[prompt], self.pooled[prompt], self.vectors[seeds], seed_mask, keep
         )

@@ -61,10 +61,10 @@ def test_only_the_rounding_term_keeps_latents_apart():
         def __init__(self):
             super().__init__()
             self.slates, self.lengths = torch.tensor([[0, 1], [2, 3]]), torch.tensor([2, 2])
-            self.register_buffer("latents", 4 * torch.eye(5))
+            self.register_buffer("vectors", 4 * torch.eye(5))
 
         def forward(self, rows):
-            a, b = self.latents[self.slates[rows]].unbind(1)
+            a, b = self.vectors[self.slates[rows]].unbind(1)
             return 0.2 * (a - b).pow(2).mean()
 
     task = JointTask(Pull())
@@ -76,7 +76,7 @@ def test_only_the_rounding_term_keeps_latents_apart():
         optimizer.step()
     table = task.latents().detach()
     inside = torch.nn.functional.cosine_similarity(table[0], table[1], dim=0)
-    assert 0.02 < inside < 0.9 and task.task.latents.grad_fn is None
+    assert 0.02 < inside < 0.9 and task.task.vectors.grad_fn is None
 
 
 def test_saved_and_loaded(joint, dataset, tmp_path):
