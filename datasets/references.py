@@ -16,6 +16,7 @@ class ReferencesClosed(SlateBenchError):
 
 
 _closed = False  # of the whole process: a thread that a model starts is no way round it
+_tried: str | None = None  # the part whose closed references were last asked for
 
 
 _tried: str | None = None  # the part whose closed references were last asked for
@@ -53,3 +54,15 @@ def references_closed(closed: bool = True) -> Iterator[None]:
             tried, _tried = _tried, tried_before or _tried  # a stretch around this one hears of it too
             if tried and not isinstance(failure, ReferencesClosed):
                 raise ReferencesClosed(tried) from failure
+
+
+def refuse_if_closed(part: str) -> None:
+    """Note that the references of `part` were asked for while they are closed.
+
+    Raises:
+        ReferencesClosed: they are.
+    """
+    global _tried
+    if _closed:
+        _tried = part
+        raise ReferencesClosed(part)

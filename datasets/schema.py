@@ -20,7 +20,7 @@ from .text import composed
 if TYPE_CHECKING:
     from .card import DatasetCard
 
-from .references import ReferencesClosed, _closed, references_closed
+from .references import references_closed, refuse_if_closed
 
 Source = Literal["real", "synthetic"]
 PartName = Literal["train", "valid", "test"]
@@ -108,10 +108,8 @@ class Part:
         name = self.name
 
         def read() -> pl.DataFrame:
-            global _tried
-            if name != "train" and _closed:
-                _tried = name
-                raise ReferencesClosed(name)
+            if name != "train":
+                refuse_if_closed(name)
             return _references
 
         object.__setattr__(self, "_read", read)
