@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..datasets.vectors.text_encoder import DEFAULT_ENCODER
 from .records import Run
-from .schema import RunSpec
-
-if TYPE_CHECKING:
-    from .sweeps import StudySpec
+from .schema import DataChoice
 
 
 def bench_command(runs: Sequence[Run]) -> str:
@@ -45,7 +42,7 @@ def command_line(model: str, dataset: str, settings: Mapping[str, Any], options:
     return shlex.join([*words, *(str(word) for pair in options.items() for word in pair)])
 
 
-def unusual_data(spec: RunSpec | StudySpec) -> dict[str, str]:
+def unusual_data(spec: DataChoice) -> dict[str, str]:
     """What the model learns from where that is not as usual, by option of the command line."""
     found = {} if spec.train_share == 1 else {"train-share": str(spec.train_share)}
     found |= {} if spec.encoder == DEFAULT_ENCODER else {"encoder": spec.encoder}

@@ -42,14 +42,21 @@ class Versions(_Strict):
     evaluation: str
 
 
-class RunSpec(_Strict):
-    """What to run. The same hash always means the same numbers, so a finished record of it is used again."""
+class DataChoice(_Strict):
+    """What is learnt from: the data, the split, and what makes vectors of them."""
 
     dataset: str
     source: Literal["real", "synthetic"]
     fingerprint: str
     split_seed: int = 0
     train_share: float = 1.0  # of the train slates
+    encoder: str  # of the texts
+    item_vectors: str | None = None  # what made the item vectors; None: as the dataset's card says
+
+
+class RunSpec(DataChoice):
+    """What to run. The same hash always means the same numbers, so a finished record of it is used again."""
+
     part: Literal["test", "valid"] = "test"
     model: str  # address with presets, e.g. "dmsg:prior"; "ceiling:<name>" for a ceiling
     config: dict[str, Any]
@@ -58,8 +65,6 @@ class RunSpec(_Strict):
     k: int
     samples: int
     budget: Budget
-    encoder: str  # of the texts
-    item_vectors: str | None = None  # what made the item vectors; None: as the dataset's card says
     cutoffs: list[int]  # of the metrics, largest at most k
     bertscore: str | None = None  # model of BERTScore, None = not measured
     versions: Versions

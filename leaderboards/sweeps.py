@@ -19,7 +19,7 @@ from ..datasets.errors import DataError, SlateBenchError, UsageError
 from ..datasets.files.table import read_table
 from .command import unusual_data
 from .records import write_text
-from .schema import Budget, RunSpec, Versions, folder_name
+from .schema import Budget, DataChoice, RunSpec, Versions, folder_name
 
 FOLDER = "sweeps"
 LATER = ("train_share", "item_vectors")  # fields of StudySpec that older studies lack: they keep their hash
@@ -30,16 +30,9 @@ SCHEMA = {"dataset": pl.String, "source": pl.String, "fingerprint": pl.String, "
           "settings": pl.String}  # fmt: skip
 
 
-class StudySpec(BaseModel):
+class StudySpec(DataChoice):
     """What a sweep searches, where and how. The same hash is the same study; the number of trials is not part of it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    dataset: str
-    source: Literal["real", "synthetic"]
-    fingerprint: str
-    split_seed: int = 0
-    train_share: float = 1.0  # of the train slates
     model: str  # address with presets
     config: dict[str, Any]  # what every trial starts from
     sampling: dict[str, Any]
@@ -55,8 +48,6 @@ class StudySpec(BaseModel):
     requests: int  # of the validation part
     latency_requests: int
     budget: Budget
-    encoder: str  # of the texts
-    item_vectors: str | None = None  # what made the item vectors; None: as the dataset's card says
     cutoffs: list[int]
     versions: Versions
 
