@@ -2,7 +2,7 @@
 
 A model hands in a task, a `torch.nn.Module` that holds its network and its train data and whose forward is
 `rows [B] -> loss`. Lightning does the rest: device, precision, strategy, clipping, optimiser and schedule. It is
-imported only here, inside `fit_network`, because its import takes seconds.
+imported only inside `fit_network`, because its import takes seconds.
 
 What the fit does at a step hangs on (seed, step) alone: the rows and, through torch's generator which is seeded anew
 at every step, noise and dropout. So a run that was killed goes on from its checkpoint to the same weights.
@@ -12,25 +12,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import signal
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from ...datasets.train_data import TrainData
 from ..base import FitReport, Progress, SlateModel, no_progress
-
-if TYPE_CHECKING:
-    pass
-
 from .config import TrainingConfig, pick_device
-from .lightning import _Endless, _lightning, _quiet_lightning
 
 
 def checkpoint_file(model: SlateModel, data: TrainData, seed: int) -> Path | None:
@@ -40,6 +36,25 @@ def checkpoint_file(model: SlateModel, data: TrainData, seed: int) -> Path | Non
     what = [model.name, model.version, model.config.model_dump(mode="json"), data.fingerprint, seed]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
     return model.checkpoint_folder / f"{model.name}-{digest}.ckpt"
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's advice about loaders, loggers and devices."""
+    import pytorch_lightning  # noqa: F401  (sets its own log levels when first imported)
+
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(pytorch_)?lightning.*")
+        warnings.filterwarnings("ignore", message=r".*(lightning|`isinstance\(treespec, LeafSpec\)`).*")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 class BeforeTraining(Exception):
@@ -93,7 +108,9 @@ def fit_network(
     with _quiet_lightning(), torch.random.fork_rng(), tempfile.TemporaryDirectory() as scratch:
         from pytorch_lightning import Trainer
 
-        module, watch = _lightning(task, n_rows, config, seed, evaluate, progress, checkpoint)
+        from .lightning import Endless, TrainingModule, Watch
+
+        watch = Watch(task, config, evaluate, progress, checkpoint)
         trainer = Trainer(
             accelerator=pick_device(config).type,
             devices=config.devices,
@@ -112,7 +129,7 @@ def fit_network(
         resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
-            trainer.fit(module, _Endless(), ckpt_path=resume, weights_only=True)
+            trainer.fit(TrainingModule(task, n_rows, config, seed), Endless(), ckpt_path=resume, weights_only=True)
         except SystemExit:
             if trainer.interrupted:  # Lightning makes Ctrl-C an exit of its own and ignores every later one
                 signal.signal(signal.SIGINT, on_interrupt)
@@ -120,5 +137,5 @@ def fit_network(
             raise
         if trainer.global_rank > 0:  # ddp started the same command once more per device: only the first goes on
             raise SystemExit(0)
-        watch.finish()  # type: ignore[attr-defined]
-    return watch.report()  # type: ignore[attr-defined]
+        watch.finish()
+    return watch.report()
