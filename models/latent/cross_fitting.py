@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import polars as pl
 
 from ...datasets.train_data import TrainData
 from ..retrieval.prompt2vec import Prompt2Vec
@@ -20,5 +19,5 @@ def cross_fitted_centres(data: TrainData, seed: int, kind: type[Prompt2Vec] = Pr
     for f in np.unique(fold):
         model, inside = kind(), fold == f
         model.fit(replace(data, slates=data.slates.filter(~inside)) if not inside.all() else data)
-        centres[inside] = model.centres(data.slates["prompt"].filter(pl.Series(inside)).to_list())
+        centres[inside] = model.centres(data.slates.filter(inside))
     return centres

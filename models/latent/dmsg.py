@@ -302,7 +302,7 @@ class DMSG(SlateModel):
             duplicates[rows] = rounded.raw_duplicate_rate.reshape(-1, samples)
             filled = np.maximum(1, (rounded.items >= 0).sum(axis=1))
             gap[rows] = (rounded.cosines.sum(axis=1) / filled).reshape(-1, samples)
-        ordered = self._ordered(requests["prompt"].to_list(), items, scores, s.order)
+        ordered = self._ordered(requests, items, scores, s.order)
         overlap = self.train_slates.nearest_overlap(ordered)
         return Slates(ordered, {"raw_duplicate_rate": duplicates, "rounding_gap": gap, "train_slate_overlap": overlap})
 
@@ -329,7 +329,6 @@ class DMSG(SlateModel):
     def _vectors(self, requests: pl.DataFrame, k: int, samples: int, seed: int, s: Any) -> Tensor:
         """Sampled latents [P * samples * votes, k, d]."""
         P, device, d = requests.height, self.latents.device, self.latents.shape[1]
-        prompts = requests["prompt"].to_list()
         generators = [noise(seed, request, m) for request in requests["request"] for m in range(samples)]
 
         def fresh() -> Tensor:
@@ -362,7 +361,7 @@ class DMSG(SlateModel):
         )  # fmt: skip
         if self.config.centre == "none":
             return x0
-        centres = torch.tensor(self.space(self.centre_models[self.config.centre].centres(prompts)), device=device)
+        centres = torch.tensor(self.space(self.centre_models[self.config.centre].centres(requests)), device=device)
         return x0 / self.offset_scale + centres[rows, None]
 
     def _bonus(self, requests: pl.DataFrame, samples: int, s: Any) -> Tensor | None:
@@ -378,12 +377,13 @@ class DMSG(SlateModel):
         seeds = [[i for i in row if 0 <= i < len(self.catalog)] for row in requests["seed_items"].to_list()]
         return [row for row in seeds for _ in range(samples)] if any(seeds) else []
 
-    def _ordered(self, prompts: list[str], items: np.ndarray, scores: np.ndarray, order: Order) -> np.ndarray:
+    def _ordered(self, requests: pl.DataFrame, items: np.ndarray, scores: np.ndarray, order: Order) -> np.ndarray:
         """The slates as they are emitted."""
         if order == "prompt":
-            return by_cosine(items, self.features.prompts(prompts), self.features.item_texts())
+            prompts = self.features.prompts(requests["prompt"].to_list())
+            return by_cosine(items, prompts, self.features.item_texts())
         if order == "prompt2vec":
-            return by_cosine(items, self.centre_models["prompt2vec"].centres(prompts), self.features.items())
+            return by_cosine(items, self.centre_models["prompt2vec"].centres(requests), self.features.items())
         return by_score(items, scores if order == "confidence" else np.zeros(items.shape))
 
     def stochastic(self, sampling: Settings | None = None) -> bool:

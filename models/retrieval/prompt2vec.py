@@ -85,9 +85,9 @@ class Prompt2Vec(SlateModel):
             )
         return slates
 
-    def centres(self, prompts: list[str]) -> np.ndarray:
+    def centres(self, requests: pl.DataFrame) -> np.ndarray:
         """Predicted slate centres [P, d], float32."""
-        X = self.features.prompts(prompts).astype(np.float64)
+        X = self.features.prompts(requests["prompt"].to_list()).astype(np.float64)
         predicted = X @ self.weights + self.bias
         return (predicted + X if self.residual else predicted).astype(np.float32)
 
@@ -99,7 +99,7 @@ class Prompt2Vec(SlateModel):
             slates = rank(requests, k, lambda part: self._with_prior(part, s.prior_weight), self.catalog,
                           samples=samples)  # fmt: skip
         else:
-            centres, seeds = self.centres(requests["prompt"].to_list()), requests["seed_items"].to_list()
+            centres, seeds = self.centres(requests), requests["seed_items"].to_list()
             items, _ = nearest(centres, self.features.items(), k, self.catalog.by_popularity, seeds)  # [P, k]
             slates = Slates(np.repeat(items[:, None], samples, axis=1))
         return emitted(slates, requests, self.features, s.order)
@@ -112,7 +112,7 @@ class Prompt2Vec(SlateModel):
             lengths = np.linalg.norm(items, axis=1).round(6)  # 1, but of Word2Vec's: the less is known, the shorter
             self._directions = unit_rows(items - self._mean) * lengths[:, None]  # [N, d]
             self._prior = RetrievalPrior.build(self.catalog, self.features)
-        cosine = unit_rows(self.centres(requests["prompt"].to_list()) - self._mean) @ self._directions.T
+        cosine = unit_rows(self.centres(requests) - self._mean) @ self._directions.T
         return cosine + weight * UNIT * self._prior.scores(requests, "zscored")
 
     def arrays(self) -> dict[str, np.ndarray]:

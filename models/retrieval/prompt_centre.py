@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+import polars as pl
 
 from ...datasets.schema import Catalog
 from ...datasets.train_data import TrainData
@@ -53,10 +54,10 @@ class PromptCentre(Prompt2Vec):
         self.slates = slate_means(slates, data.features.items()).astype(np.float32)  # [T, d]
         return FitReport()
 
-    def centres(self, prompts: list[str]) -> np.ndarray:
+    def centres(self, requests: pl.DataFrame) -> np.ndarray:
         """Predicted slate centres [P, d], float32."""
-        T = len(self.prompts)
-        near, cosine = nearest(self.features.prompts(prompts), self.prompts, min(NEIGHBOURS, T), np.arange(T))
+        T, prompts = len(self.prompts), self.features.prompts(requests["prompt"].to_list())
+        near, cosine = nearest(prompts, self.prompts, min(NEIGHBOURS, T), np.arange(T))
         weights = np.exp((cosine - cosine[:, :1]) / TEMPERATURE)  # [P, n]
         weights /= weights.sum(axis=1, keepdims=True)
         return np.einsum("pn,pnd->pd", weights, self.slates[near]).astype(np.float32)

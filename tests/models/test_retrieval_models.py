@@ -102,7 +102,7 @@ def test_prompt2vec_is_ridge_regression(data, target):
     ridge = Ridge(alpha=3.0).fit(X, Y - X if target == "residual" else Y)
     expected = ridge.predict(Q) + (Q if target == "residual" else 0)
     model = fitted("prompt2vec", data, target=target)
-    np.testing.assert_allclose(model.centres(prompts), expected, atol=1e-5)
+    np.testing.assert_allclose(model.centres(make_requests(prompts)), expected, atol=1e-5)
     assert model.report.notes["target"] == target
     assert model.cost(5) == {"parameters": 64 * 64 + 64, "nfe": 1}
 
@@ -116,7 +116,7 @@ def test_prompt2vec_turns_direct_where_items_are_word2vec(dataset, data):
     other = data.__class__(**{**vars(data), "features": OtherSpace()})
     model = fitted("prompt2vec", other)
     assert model.report.notes["target"].startswith("direct")
-    assert model.centres(["x"]).shape == (1, 16)
+    assert model.centres(make_requests(["x"])).shape == (1, 16)
     model.generate(dataset.test.requests, 5).check(dataset.test.requests, 240, 5, 1)
 
 
@@ -125,7 +125,7 @@ def test_prompt2vec_skips_train_prompts_without_a_slate(data):
     hole = data.slates.with_columns(pl.Series("items", [[], *items[1:]], dtype=pl.List(pl.Int64)))
     cut = data.__class__(**{**vars(data), "slates": hole})
     rest = data.__class__(**{**vars(data), "slates": data.slates[1:]})
-    np.testing.assert_allclose(fitted("prompt2vec", cut).centres(["x"]), fitted("prompt2vec", rest).centres(["x"]))
+    np.testing.assert_allclose(*(fitted("prompt2vec", data).centres(make_requests(["x"])) for data in (cut, rest)))
 
 
 @pytest.mark.parametrize("address", ["random", "popularity", "bm25", "dense", "prompt-knn", "hybrid"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from slatebench.datasets.errors import SlateBenchError, UsageError
-from slatebench.datasets.schema import Catalog
+from slatebench.datasets.schema import Catalog, make_requests
 from slatebench.datasets.train_data import train_data
 from slatebench.datasets.vectors.features import features_for_catalog, make_features
 from slatebench.models.base import resolve
@@ -187,7 +187,9 @@ def test_a_neighbours_centre_is_the_mean_slate_of_similar_prompts(data):
     slates = [data.features.items()[row].mean(axis=0) for row in few.slates["items"].to_list()]
     cosine = data.features.prompts(few.slates["prompt"].to_list()) @ data.features.prompts([prompt])[0]
     weights = np.exp(cosine / 0.05)
-    np.testing.assert_allclose(model.centres([prompt])[0], weights @ np.array(slates) / weights.sum(), atol=1e-5)
+    np.testing.assert_allclose(
+        model.centres(make_requests([prompt]))[0], weights @ np.array(slates) / weights.sum(), atol=1e-5
+    )
 
 
 # --- the model --------------------------------------------------------------------------------------------
