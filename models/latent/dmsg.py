@@ -1,7 +1,7 @@
 """DMSG: diffusion over the item vectors of a whole slate, conditioned on a prompt (Tomasi et al., RecSys 2025).
 
-Reads like the paper: items as latents and what a slate is conditioned on (slate_latents.py), the network of its figure
-(nn/slate_denoiser.py), the loss (here), training (training.py), sampling (here and diffusion/gaussian.py), rounding to
+Reads like the paper: items as latents (latent_space.py), what a slate is conditioned on (nn/context.py), the network of
+its figure (denoiser.py), the loss (loss.py), training (training/fit.py), sampling (here and gaussian.py), rounding to
 items (rounding.py).
 
 Shapes: B slates, P prompts, S samples, K slots, N items, d latent dims.
@@ -35,38 +35,15 @@ from . import gaussian
 from .consensus import consensus
 from .cross_fitting import cross_fitted_centres
 from .denoiser import SlateDenoiser
+from .gaussian import T
 from .joint_latents import JointLatents, JointTask
 from .latent_space import LatentSpace
-from .loss import LatentTask
+from .loss import DenoisingTask, LatentTask
 from .overlap import TrainSlates
 from .rounding import Rounded, Rounding, Search, hnsw_index, round_to_items
 
-T = 1000  # diffusion times
 ROWS = 512  # slates that go through the network at once when sampling
 CENTRES: dict[str, type[Prompt2Vec]] = {"prompt2vec": Prompt2Vec, "neighbours": PromptCentre}  # by Config.centre
-
-
-# --- the loss ---------------------------------------------------------------------------------------------
-
-
-class DenoisingTask(LatentTask):
-    """The diffusion loss over train slates."""
-
-    abar: Tensor  # [T]
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.register_buffer("abar", gaussian.schedule(self.config.schedule, T), persistent=False)
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """E || target - network(x_t, t, c) ||^2, with t spread evenly over the batch."""
-        x0, condition = self.batch(rows)
-        B = len(rows)
-        t = ((torch.arange(B, device=rows.device) + torch.rand(B, device=rows.device)) * (T / B)).long()
-        abar, eps = self.abar[t].float()[:, None, None], torch.randn_like(x0)
-        prepared = self.network.prepare(condition, t[None])
-        output = self.network(gaussian.add_noise(x0, eps, abar), prepared, 0)
-        return (output - gaussian.target_of(self.config.target, x0, eps, abar)).pow(2).mean()
 
 
 # --- the model ----------------------------------------------------------------------------------------------
@@ -166,7 +143,7 @@ class DMSG(SlateModel):
             "centre": "prompt2vec", "guidance": 1.0, "steps": 3, "votes": 32, "prior_weight": 0.3, "order": "slot",
         },
         "ddim50": {"steps": 50},
-        "long": {"max_steps": 6000, "order": "slot"},  # see slate_decoder.LONG
+        "long": {"max_steps": 6000, "order": "slot"},  # see decoders/base.LONG
         "playlist": {
             "centre": "neighbours", "slots": 8,
             "guidance": 1.0, "steps": 3, "votes": 16, "prior_weight": 0.1, "order": "slot",
@@ -194,7 +171,7 @@ class DMSG(SlateModel):
         self.centre_models = self._new_centre_models()
         for model in self.centre_models.values():
             model.fit(data)
-        self.train_ids = self._train_ids(data)
+        self.train_slates = TrainSlates.of(data)
         self.offset_scale, self.joint = 1.0, None
         self._enter(data.catalog, data.features)
         centres = np.zeros((1, self.space.basis.shape[1]), np.float32)
@@ -263,9 +240,6 @@ class DMSG(SlateModel):
             model.catalog, model.features = catalog, features
         self._prior: RetrievalPrior | None = None  # made when first asked for
         self._compiled: Any = None
-        ids, lengths = self.train_ids
-        index = catalog.index
-        self.train_slates = TrainSlates(np.array([index.get(i, -1) for i in ids]), lengths, len(catalog))
 
     def _place_items(self) -> None:
         """Latents of the catalogue's items [N, d]."""
@@ -276,14 +250,6 @@ class DMSG(SlateModel):
         lengths = torch.tensor(self.features.items(), device=device).norm(dim=-1, keepdim=True)  # 1, if not a guess
         self.directions = normalize(self.latents, dim=-1) * lengths
         self._index: Any = None  # made when first asked for
-
-    @staticmethod
-    def _train_ids(data: TrainData) -> tuple[list[str], np.ndarray]:
-        """Original ids of the train slates' items one after the other, and items per slate."""
-        names = data.catalog.ids
-        return [names[i] for i in data.slates["items"].explode()], data.slates["items"].list.len().to_numpy().astype(
-            int
-        )
 
     # --- sampling ---------------------------------------------------------------------------------
 
@@ -319,7 +285,7 @@ class DMSG(SlateModel):
             )
         K = min(k, self.config.slots)
         votes = self._vectors(requests, K, samples, seed, s).unflatten(0, (-1, s.votes))
-        train = np.clip(self.train_ids[1], 1, K)  # votes are as long as train slates, so far as there are slots
+        train = np.clip(self.train_slates.lengths, 1, K)  # votes are as long as train slates, so far as there are slots
         streams = [noise(seed, request, m, "lengths") for request in requests["request"] for m in range(samples)]
         lengths = np.stack([stream.choice(train, s.votes) for stream in streams])
         lengths = torch.from_numpy(lengths).to(votes.device)
@@ -402,8 +368,9 @@ class DMSG(SlateModel):
     def with_catalog(self, catalog: Catalog, features: Features) -> Self:
         """The same network over other items: they only need vectors of the same encoder."""
         other = self._over(catalog, features)
-        for name in ("space", "network", "train_ids", "offset_scale", "joint"):
+        for name in ("space", "network", "offset_scale", "joint"):
             setattr(other, name, getattr(self, name))
+        other.train_slates = self.train_slates.over(catalog)
         other.centre_models = {n: m.with_catalog(catalog, features) for n, m in self.centre_models.items()}
         other._enter(catalog, features)
         return other
@@ -412,7 +379,6 @@ class DMSG(SlateModel):
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Network, latent space, centre models, train slates."""
-        ids, lengths = self.train_ids
         return {
             **{f"network.{name}": value.cpu().numpy() for name, value in self.network.state_dict().items()},
             **{
@@ -423,8 +389,7 @@ class DMSG(SlateModel):
             "space.mean": self.space.mean,
             "space.basis": self.space.basis,
             "scales": np.array([self.space.scale, self.offset_scale]),
-            "train.ids": np.frombuffer("\n".join(ids).encode(), dtype=np.uint8),
-            "train.lengths": lengths,
+            **self.train_slates.arrays(),
             **(self.joint.arrays() if self.joint else {}),
         }
 
@@ -432,7 +397,7 @@ class DMSG(SlateModel):
         """Take back what `arrays` gave."""
         scale, self.offset_scale = map(float, arrays["scales"])
         self.space = LatentSpace(arrays["space.mean"], arrays["space.basis"], scale)
-        self.train_ids = (arrays["train.ids"].tobytes().decode().split("\n"), arrays["train.lengths"])
+        self.train_slates = TrainSlates.of_arrays(arrays, self.catalog)
         self.centre_models = self._new_centre_models()
         for centre, model in self.centre_models.items():
             prefix = f"{centre}."

@@ -27,6 +27,8 @@ Sampler = Literal["ddim", "ddpm", "dpm++"]
 Spacing = Literal["trailing", "leading", "linspace"]
 ScheduleName = Literal["cosine", "linear"]
 
+T = 1000  # diffusion times of a fit
+
 # --- schedules -------------------------------------------------------------------------------------
 
 

@@ -1,15 +1,10 @@
-"""Slates as points in a continuous space, with what they are conditioned on: shared by dmsg and set-regressor.
-
-Shapes: B slates, P prompts, K slots, N items, L text tokens, d latent dims.
-"""
+"""The continuous space in which a slate is a set of points: shared by dmsg and set-regressor."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-
-# --- items as latents ---------------------------------------------------------------------------------
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Train slates as points to be generated: what the losses of dmsg and set-regressor are drawn from.
+"""Train slates as points to be generated, and the diffusion loss over them.
 
 Shapes: n train slates, B slates of a batch, K slots, N items, d latent dims.
 """
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from ...datasets.train_data import TrainData
 from ..nn.context import Condition
 from ..training.examples import SlateTask
+from . import gaussian
+from .gaussian import T
 
 
 class LatentTask(SlateTask):
@@ -42,3 +44,23 @@ class LatentTask(SlateTask):
         centres = self.centres[rows if len(self.centres) > 1 else torch.zeros_like(rows)]
         condition = self.condition(rows, slates[:, :n_most], place[:n_most] < n_seeds[:, None])
         return self.vectors[items] - centres[:, None], condition
+
+
+class DenoisingTask(LatentTask):
+    """The diffusion loss over train slates."""
+
+    abar: Tensor  # [T]
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.register_buffer("abar", gaussian.schedule(self.config.schedule, T), persistent=False)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """E || target - network(x_t, t, c) ||^2, with t spread evenly over the batch."""
+        x0, condition = self.batch(rows)
+        B = len(rows)
+        t = ((torch.arange(B, device=rows.device) + torch.rand(B, device=rows.device)) * (T / B)).long()
+        abar, eps = self.abar[t].float()[:, None, None], torch.randn_like(x0)
+        prepared = self.network.prepare(condition, t[None])
+        output = self.network(gaussian.add_noise(x0, eps, abar), prepared, 0)
+        return (output - gaussian.target_of(self.config.target, x0, eps, abar)).pow(2).mean()

@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 
-from ...datasets.schema import EMPTY
+from ...datasets.schema import EMPTY, Catalog
+from ...datasets.train_data import TrainData
 
 
 class TrainSlates:
-    """The train slates as an item x slate incidence, to ask for the nearest one.
+    """The train slates as an item x slate incidence over a catalogue, to ask for the nearest one.
 
     Args:
-        items: all slates' items one after the other; -1 = an item that the catalogue no longer has.
+        ids: original ids of all slates' items one after the other; the catalogue may lack some.
         lengths: items per slate.
-        n_items: of the catalogue.
+        catalog: of the slates that are asked about.
     """
 
-    def __init__(self, items: np.ndarray, lengths: np.ndarray, n_items: int) -> None:
+    def __init__(self, ids: list[str], lengths: np.ndarray, catalog: Catalog) -> None:
         from scipy.sparse import csr_array
 
-        self.items, self.lengths = items, lengths
+        self.ids, self.lengths = ids, lengths
+        index = catalog.index
+        items = np.array([index.get(id_, EMPTY) for id_ in ids])
         known = items != EMPTY
         slate = np.repeat(np.arange(len(lengths)), lengths)
-        shape = (n_items, len(lengths))
+        shape = (len(catalog), len(lengths))
         self.incidence = csr_array((np.ones(known.sum(), np.float32), (items[known], slate[known])), shape=shape)
+
+    @classmethod
+    def of(cls, data: TrainData) -> Self:
+        """Those of `data`."""
+        items, names = data.slates["items"], data.catalog.ids
+        return cls([names[i] for i in items.explode()], items.list.len().to_numpy().astype(int), data.catalog)
+
+    def over(self, catalog: Catalog) -> Self:
+        """The same slates over another catalogue."""
+        return type(self)(self.ids, self.lengths, catalog)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As `of_arrays` takes them."""
+        return {"train.ids": np.frombuffer("\n".join(self.ids).encode(), dtype=np.uint8), "train.lengths": self.lengths}
+
+    @classmethod
+    def of_arrays(cls, arrays: dict[str, np.ndarray], catalog: Catalog) -> Self:
+        """From what `arrays` gave."""
+        return cls(arrays["train.ids"].tobytes().decode().split("\n"), arrays["train.lengths"], catalog)
 
     def nearest_overlap(self, slates: np.ndarray) -> np.ndarray:
         """Largest Jaccard similarity of each slate to a train slate; slates [..., K] -> [...]."""

@@ -12,7 +12,8 @@ from torch import Tensor
 from ..base import ModelCard, Settings
 from ..ordering import Order
 from . import gaussian
-from .dmsg import DMSG, T
+from .dmsg import DMSG
+from .gaussian import T
 from .loss import LatentTask
 from .rounding import Rounding
 

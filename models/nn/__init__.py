@@ -1,1 +1,1 @@
-"""Network parts that every neural model uses: `transformer`, `embedding`, `ema`."""
+"""Network parts that neural models share: `transformer`, `context`, `units`, `beam_step`."""

@@ -16,8 +16,9 @@ from slatebench.models.base import resolve
 from slatebench.models.latent import gaussian
 from slatebench.models.latent.cross_fitting import cross_fitted_centres
 from slatebench.models.latent.denoiser import SlateDenoiser
-from slatebench.models.latent.dmsg import DMSG, DenoisingTask
+from slatebench.models.latent.dmsg import DMSG
 from slatebench.models.latent.latent_space import LatentSpace
+from slatebench.models.latent.loss import DenoisingTask
 from slatebench.models.latent.set_regressor import SetRegressor, match
 from slatebench.models.nn.context import Condition
 from slatebench.models.retrieval.prompt2vec import Prompt2Vec

@@ -1,11 +1,13 @@
 import itertools
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slatebench.datasets.schema import CATALOG_SCHEMA, Catalog
 from slatebench.models.latent.overlap import TrainSlates
 from slatebench.models.latent.rounding import hnsw_index, round_to_items
 from slatebench.models.ordering import by_cosine, by_score
@@ -100,6 +102,14 @@ def test_orders():
     assert by_score(items, np.zeros(items.shape)).tolist() == [[[2, 0, 1, -1]]]
 
 
+TEN_ITEMS = Catalog(
+    pl.DataFrame(
+        {"id": list(map(str, range(10))), "title": "x", "text": "x", "categories": None, "train_count": 0},
+        schema=CATALOG_SCHEMA,
+    )
+)
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.sets(st.integers(0, 9), min_size=1, max_size=5), min_size=1, max_size=6),
@@ -107,6 +117,7 @@ def test_orders():
 )
 def test_overlap_is_the_largest_jaccard(train, emitted):
     slates = np.array([[*sorted(s), *[-1] * (4 - len(s))] for s in emitted])
-    known = TrainSlates(np.concatenate([sorted(s) for s in train]), np.array([len(s) for s in train]), 10)
+    ids, lengths = [str(i) for s in train for i in sorted(s)], np.array([len(s) for s in train])
+    known = TrainSlates(ids, lengths, TEN_ITEMS)
     expected = [max(len(s & t) / len(s | t) for t in train) for s in emitted]
     assert known.nearest_overlap(slates[:, None])[:, 0] == pytest.approx(expected)
