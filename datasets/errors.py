@@ -13,6 +13,8 @@ LARGEST = 2**63 - 1  # what a column of whole numbers holds
 class SlateBenchError(Exception):
     """A problem that the user can mend; the command line prints it as one line, without a traceback."""
 
+    state = "failed"  # of the cell that it ends
+
 
 class UsageError(SlateBenchError):
     """A wrong name, option or value (exit code 2)."""

@@ -54,11 +54,12 @@ def check_statistics(dataset: SlateDataset) -> None:
     Raises:
         DataError: the first difference.
     """
-    for problem in _differences(dataset, fingerprint=False):
+    for problem in differences(dataset, fingerprint=False):
         raise DataError(problem)
 
 
-def _differences(dataset: SlateDataset, *, fingerprint: bool) -> list[str]:
+def differences(dataset: SlateDataset, *, fingerprint: bool) -> list[str]:
+    """In which of its frozen statistics a dataset is another one, a line each."""
     frozen = dataset.card.statistics
     if frozen is None:
         return []

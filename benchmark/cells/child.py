@@ -32,3 +32,7 @@ def _answer(command: dict[str, Any], say: Callable[..., None], report: Callable[
             raise SlateBenchError("the data or the plug-in's files changed since the bench began: run it again")
         run = run_plan(planned, Path(command["runs"]), report, rerun=command["rerun"])
         say("ran", folder=str(run.folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -70,7 +70,7 @@ class _Fitted:
 # --- fitting ---------------------------------------------------------------------------------------
 
 
-def _fitted(plan: Plan, data: Data, runs: Path, folder: Path, report: Report, rerun: bool) -> _Fitted:
+def fitted_model(plan: Plan, data: Data, runs: Path, folder: Path, report: Report, rerun: bool) -> _Fitted:
     """The fitted model of a plan, from the cache or fitted now; its files are linked into the run's folder.
 
     What is measured is always what was saved: a fresh fit is read back too.
@@ -186,7 +186,9 @@ def plain(value: Any, what: str) -> Any:
 
 
 class Diverged(SlateBenchError):
-    """The fit ran away (NaN or infinite loss): state `diverged`."""
+    """The fit ran away (NaN or infinite loss)."""
+
+    state = "diverged"
 
 
 def _link(source: str, target: str) -> None:

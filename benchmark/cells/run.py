@@ -24,7 +24,7 @@ from ...leaderboards.slates import write_slates
 from ...metrics.evaluate import evaluate, summarise
 from .cell import CEILING, Plan, Report, seeded
 from .data import Data, load_data
-from .fit import _fitted, guarded
+from .fit import fitted_model, guarded
 from .machine import commit, machine, other_libraries, packages
 
 
@@ -66,7 +66,7 @@ def _run(plan: Plan, runs: Path, folder: Path, report: Report, rerun: bool) -> R
             slates = _ceiling(data, spec.part, spec.model, spec.k)
     else:
         with _timed(timings, "fit", report):
-            fitted = _fitted(plan, data, runs, folder / "model", report, rerun)
+            fitted = fitted_model(plan, data, runs, folder / "model", report, rerun)
         with _timed(timings, "generate", report), guarded(data, fitted.model):
             slates = fitted.model.generate(
                 requests, spec.k, samples=spec.samples, seed=seeded(spec.seed, "sampling"), sampling=None

@@ -23,6 +23,7 @@ from ...leaderboards.records import (
 )
 from ...leaderboards.schema import Budget
 from ...models.registry import BUILTIN
+from ..cells import child
 from ..cells.budgets import MEASURING
 from ..cells.cell import CEILING, Cell, Plan, cell_of
 from ..cells.machine import threads
@@ -31,7 +32,7 @@ from ..limits import check_processes, check_seeds
 from ..processes.worker import Outcome, Worker
 from .listening import Listener, one_at_a_time
 from .local import run_cells
-from .plans import _floors, _plans, _queue, _tuned, _unique
+from .plans import expected_work, floor_plans, plan_cells, tuned_cells, unique
 from .schedule import Shard, longest_first, take_shard
 
 
@@ -180,21 +181,21 @@ def bench_cells(
     folder = runs_folder(runs).resolve()
     check_writable(folder)
     tell = one_at_a_time(listener or (lambda event, cell, details: None))
-    workers = [Worker(max(1, threads() // jobs), debug) for _ in range(jobs)]
+    workers = [Worker(max(1, threads() // jobs), debug, module=child.__name__) for _ in range(jobs)]
     result = BenchResult([])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if tuned:
-            cells = _tuned(workers[0], cells, folder, tell)
-        plans = _plans(workers[0], cells, leave_out, result, tell)
+            cells = tuned_cells(workers[0], cells, folder, tell)
+        plans, result.notices = plan_cells(workers[0], cells, leave_out, tell)
         asked = {plan.spec.hash for plan in plans}
-        plans = _unique([*plans, *_floors(workers[0], plans, tell)])
+        plans = unique([*plans, *floor_plans(workers[0], plans, tell)])
         plans = take_shard(plans, shard)
         for parent in {run_folder(folder, plan.spec).parent for plan in plans} | {folder / ".fits"}:
             check_writable(parent)
         if any(_plugin(plan) for plan in plans):
             workers[0].stop()  # it has imported them all
-        expected = _queue(plans, folder, rerun, tell)
+        expected = expected_work(plans, folder, rerun, tell)
 
         def run(worker: Worker, plan: Plan, stopped: Event) -> Run:
             return _run(worker, plan, folder, rerun and plan.spec.hash in asked, stopped, tell)

@@ -13,36 +13,35 @@ from ...leaderboards.sweeps import tuned as tuned_settings
 from ..cells.cell import Cell, Plan
 from ..cells.machine import other_libraries
 from ..processes.worker import Worker
-from .bench import BenchResult
 from .listening import Listener
 from .schedule import expected_seconds
 
 
-def _plans(worker: Worker, cells: Sequence[Cell], leave_out: bool, result: BenchResult, tell: Listener) -> list[Plan]:
-    """Plans of the cells, each spec once; what a reader must know goes into the result's notices."""
+def plan_cells(worker: Worker, cells: Sequence[Cell], leave_out: bool, tell: Listener) -> tuple[list[Plan], list[str]]:
+    """Plans of the cells, each spec once, and what a reader must know."""
     plans: list[Plan] = []
     gone: dict[str, DataError] = {}
     for cell in cells:
         if cell.dataset in gone:
             continue
         try:
-            plans.append(_plan(worker, cell, tell))
+            plans.append(plan_cell(worker, cell, tell))
         except DataError as error:
             if not leave_out:
                 raise
             gone[cell.dataset] = error
-    plans = _unique(plans)
+    plans = unique(plans)
     if gone and not plans:
         raise next(iter(gone.values()))
     notices = [plan.notice for plan in plans if plan.notice]
     notices += [f"dataset {name} is left out: {error}" for name, error in gone.items()]
-    for notice in dict.fromkeys(notices):
-        result.notices.append(notice)
+    notices = list(dict.fromkeys(notices))
+    for notice in notices:
         tell("notice", plans[0].cell, {"text": notice})
-    return plans
+    return plans, notices
 
 
-def _plan(worker: Worker, cell: Cell, tell: Listener) -> Plan:
+def plan_cell(worker: Worker, cell: Cell, tell: Listener) -> Plan:
     """Resolve a cell in the worker (models are imported there); a user's mistake ends the whole call."""
     tell("planning", cell, {})
     command = {"do": "plan", "cell": cell.model_dump()}
@@ -52,11 +51,11 @@ def _plan(worker: Worker, cell: Cell, tell: Listener) -> Plan:
                 tuple(event["ceilings"]), event["fit"])  # fmt: skip
 
 
-def _tuned(worker: Worker, cells: Sequence[Cell], runs: Path, tell: Listener) -> list[Cell]:
+def tuned_cells(worker: Worker, cells: Sequence[Cell], runs: Path, tell: Listener) -> list[Cell]:
     """The cells with what `sweep` found for their models."""
     found, trials = [], {}
     for cell in cells:
-        spec = _plan(worker, cell, tell).spec
+        spec = plan_cell(worker, cell, tell).spec
         settings = tuned_settings(runs, spec)
         found.append(cell.model_copy(update={"overrides": settings.overrides | settings.settings | cell.overrides}))
         trials[cell.model] = settings.trials
@@ -66,7 +65,7 @@ def _tuned(worker: Worker, cells: Sequence[Cell], runs: Path, tell: Listener) ->
     return found
 
 
-def _unique(plans: Iterable[Plan]) -> list[Plan]:
+def unique(plans: Iterable[Plan]) -> list[Plan]:
     """Plans without those that ask for the same spec again (a deterministic model with another seed)."""
     first: dict[str, Plan] = {}
     for plan in plans:
@@ -74,7 +73,7 @@ def _unique(plans: Iterable[Plan]) -> list[Plan]:
     return list(first.values())
 
 
-def _floors(worker: Worker, plans: Sequence[Plan], tell: Listener) -> list[Plan]:
+def floor_plans(worker: Worker, plans: Sequence[Plan], tell: Listener) -> list[Plan]:
     """Floors and ceilings of every board on which a plan stands."""
     found = []
     of_board = {"seed": 0, "samples": None, "overrides": {}}
@@ -82,11 +81,11 @@ def _floors(worker: Worker, plans: Sequence[Plan], tell: Listener) -> list[Plan]
         plan.cell.model_copy(update=of_board).model_dump_json(exclude={"model"}): plan for plan in plans
     }.values():
         for name in (*FLOORS, *plan.ceilings):
-            found.append(_plan(worker, plan.cell.model_copy(update=of_board | {"model": name}), tell))
+            found.append(plan_cell(worker, plan.cell.model_copy(update=of_board | {"model": name}), tell))
     return found
 
 
-def _queue(plans: Sequence[Plan], runs: Path, rerun: bool, tell: Listener) -> dict[str, float]:
+def expected_work(plans: Sequence[Plan], runs: Path, rerun: bool, tell: Listener) -> dict[str, float]:
     """Tell which cells wait, and for how many seconds of work (by spec hash; 0 where a record is used again)."""
     earlier = [run for name in {plan.spec.dataset for plan in plans} for run in list_runs(runs, name)[0]]
     finished = {run.spec.hash: run for run in earlier if run.record.state == "done" and not rerun}

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ...datasets.errors import SlateBenchError, one_line
-from .tree import _end_group
-from .worker import LINE_LIMIT
+from .tree import end_group
 
+LINE_LIMIT = 2000  # characters of a line that are read at once and kept
 TRACE_LIMIT = 20_000  # characters of a traceback
 
 
@@ -56,17 +56,13 @@ def serve(answer: Answer) -> None:
 
 def reason_of(error: BaseException) -> tuple[str, str]:
     """State and one line for an error, whoever raised it."""
-    from ..cells.fit import Diverged
-
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return (
             "failed",
             f"the disk is full ({error.filename or 'no space left'}): free some space and run the same again",
         )
-    if isinstance(error, Diverged):
-        return "diverged", one_line(error)
     if isinstance(error, SlateBenchError):
-        return "failed", one_line(error, LINE_LIMIT)
+        return error.state, one_line(error, LINE_LIMIT)
     if isinstance(error, MemoryError):
         return "failed", "out of memory"
     line = one_line(error)
@@ -78,5 +74,5 @@ def _end_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
     if os.getpgrp() == os.getpid():
-        _end_group(os.getpid())  # whatever the model started too
+        end_group(os.getpid())  # whatever the model started too
     os._exit(1)

@@ -7,7 +7,7 @@ import signal
 from contextlib import suppress
 
 
-def _memory(pid: int) -> int:
+def resident_bytes(pid: int) -> int:
     """Resident bytes of a process and its children."""
     import psutil
 
@@ -18,7 +18,7 @@ def _memory(pid: int) -> int:
         return 0
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
     """The processes below a process."""
     import psutil
 
@@ -28,13 +28,14 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _end(pids: list[int]) -> None:
+def end(pids: list[int]) -> None:
+    """End processes at once; those that are gone already do not matter."""
     for pid in pids:
         with suppress(OSError):
             os.kill(pid, signal.SIGKILL)
 
 
-def _end_group(pid: int) -> None:
+def end_group(pid: int) -> None:
     """End what is left of a child's process group: orphans are no children any more."""
     with suppress(OSError):
         os.killpg(pid, signal.SIGKILL)

@@ -21,11 +21,10 @@ from typing import IO, Any
 
 from ...datasets.errors import DataError, SlateBenchError, UsageError
 from ...datasets.output import say
-from ..cells.child import main
-from .tree import _children, _end, _end_group, _memory
+from .serve import LINE_LIMIT
+from .tree import children_of, end, end_group, resident_bytes
 
 GIB = 2**30
-LINE_LIMIT = 2000  # characters of a line that are read at once and kept
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
                    "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")  # fmt: skip
 
@@ -59,7 +58,7 @@ class Outcome:
 class Worker:
     """A child process that runs cells one after another; it is started when needed and again after each failure."""
 
-    def __init__(self, threads: int, debug: bool = False, module: str = __name__) -> None:
+    def __init__(self, threads: int, debug: bool = False, *, module: str) -> None:
         self.threads, self.debug = threads, debug
         self.module = module  # what the child runs: its `main` answers commands with `serve`
         self.process: subprocess.Popen[str] | None = None
@@ -100,12 +99,12 @@ class Worker:
                     self.stop()  # whatever the failure left behind ends with the process
                     return Outcome(event, event["state"], event["reason"], event["traceback"])
                 if event["event"] == "ran":
-                    _end(_children(process.pid))  # what the model left running would disturb the next cell
+                    end(children_of(process.pid))  # what the model left running would disturb the next cell
                 return Outcome(event)
             if timeout is not None and time.monotonic() - started > timeout:
                 self.stop()
                 return Outcome(None, "timeout", f"stopped after {timeout:g} s (--timeout)")
-            if memory_gib is not None and (used := _memory(process.pid)) > memory_gib * GIB:
+            if memory_gib is not None and (used := resident_bytes(process.pid)) > memory_gib * GIB:
                 self.stop()
                 return Outcome(
                     None, "failed", f"used {used / GIB:.1f} GiB of memory, more than --memory {memory_gib:g}"
@@ -115,8 +114,8 @@ class Worker:
         """End the child and all its processes at once (also from another thread)."""
         process, self.process = self.process, None
         if process is not None:
-            _end(_children(process.pid))
-            _end_group(process.pid)
+            end(children_of(process.pid))
+            end_group(process.pid)
             process.kill()
             process.wait()
 
@@ -154,7 +153,7 @@ class Worker:
 
     def _died(self, process: subprocess.Popen[str]) -> Outcome:
         code = process.wait()
-        _end_group(process.pid)
+        end_group(process.pid)
         self.process = None
         time.sleep(0.1)  # let the reader of standard error finish
         tail = "\n".join(self.tail)
@@ -219,7 +218,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # of real time
         return f"signal {number}"
-
-
-if __name__ == "__main__":
-    main()

@@ -13,7 +13,7 @@ from ...models.registry import contained, model_class, parse_model
 from ..today import today
 
 
-def _fitted(
+def load_fitted(
     model: str, dataset: str, overrides: dict[str, Any], source: str, runs: Path | str | None
 ) -> tuple[SlateModel, Run, list[str]]:
     """The newest fitted run of a model with these settings, loaded; fitted now if there is none."""

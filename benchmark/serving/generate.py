@@ -16,7 +16,7 @@ from ...datasets.text import composed, normalised
 from ...models.registry import contained
 from ..cells.cell import seeded
 from ..limits import MOST_DRAWN, check_range, check_seeds
-from .fitted import _fitted
+from .fitted import load_fitted
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def generate(
         raise UsageError(f"the prompt is not UTF-8 text: {prompt}")
     check_seeds([seed], "seed")
     check_range("samples", samples, MOST_DRAWN, "each is a slate to read")
-    fitted, run, notes = _fitted(model, dataset, overrides or {}, source, runs)
+    fitted, run, notes = load_fitted(model, dataset, overrides or {}, source, runs)
     catalog = fitted.catalog
     k = run.spec.k if k is None else k
     check_range("k", k, len(catalog), f"the size of the catalogue of {run.spec.dataset}")

@@ -147,7 +147,8 @@ def latency_lock(runs: Path) -> FileLock:
     return FileLock(runs / f".latency-{HOST}.lock")
 
 
-def _lock_of(run: Run) -> FileLock:
+def lock_of(run: Run) -> FileLock:
+    """The lock of the runs folder in which a run stands."""
     return latency_lock(run.folder.parents[2])
 
 
@@ -167,7 +168,7 @@ def _time_run(run: Run, rerun: bool, listener: Tell | None, limits: Limits) -> R
         if listener is not None:
             listener("progress", cell, {"at": at})
 
-    with _lock_of(run):
+    with lock_of(run):
         run = read_run(run.folder)
         if not to_be_timed(run, rerun):  # another process was faster
             return run

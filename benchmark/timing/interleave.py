@@ -13,7 +13,7 @@ import numpy as np
 from ...datasets.errors import UsageError
 from ...leaderboards.records import Run
 from ..cells.machine import machine
-from .harness import BATCHES, WARM_UP, Limits, Report, TimedModel, _lock_of, prompt_rows
+from .harness import BATCHES, WARM_UP, Limits, Report, TimedModel, lock_of, prompt_rows
 from .percentiles import PERCENTILES, paired_ratio, percentiles
 
 # --- several models, interleaved ------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def interleave(
     tell = report or (lambda *at: None)
     rows = prompt_rows(first, requests)
     figures: list[dict[str, Any]] = []
-    with ExitStack() as stack, _lock_of(first):
+    with ExitStack() as stack, lock_of(first):
         timed = [
             stack.enter_context(TimedModel(one.run, limits, sampling=one.sampling, requests_of=first))
             for one in contenders

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..card import DatasetCard
 from ..errors import DataError
-from ..frozen import _differences
+from ..frozen import differences
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def verify(name: str) -> Verification:
         return Verification(name, checked, problems)
     try:
         dataset = card_loader(card)(card, folder, 0)
-        problems = _differences(dataset, fingerprint=True)
+        problems = differences(dataset, fingerprint=True)
     except DataError as error:
         return Verification(name, checked, [str(error)])
     if not problems:
