@@ -6,15 +6,7 @@ import numpy as np
 import polars as pl
 
 from ..datasets.card import DatasetCard
-from ..datasets.schema import (
-    CATALOG_SCHEMA,
-    REFERENCE_SCHEMA,
-    REQUEST_SCHEMA,
-    Catalog,
-    Part,
-    PartName,
-    SlateDataset,
-)
+from ..datasets.schema import CATALOG_SCHEMA, REFERENCE_SCHEMA, REQUEST_SCHEMA, Catalog, Part, PartName, SlateDataset
 
 
 def fixture_dataset() -> SlateDataset:

@@ -79,3 +79,22 @@ def rebuild(runs: RunsOption = None) -> None:
         sweeps, damaged = rebuild_sweeps(folder, report)
     say(f"{count} records and {sweeps} sweeps logged to {place(tracking_uri(folder))}")
     say(*(f"left out: {problem}" for problem in problems + damaged))
+
+
+@leaderboard_app.command(epilog="Example: slatebench leaderboard html --dataset bundle --out report.html")
+def html(
+    dataset: DatasetOption,
+    out: Annotated[
+        Path | None, typer.Option(help="The file (default: report-DATASET.html in the runs folder).")
+    ] = None,
+    part: PartOption = "test",
+    budget: Annotated[str | None, typer.Option(help="By default that of the newest run.")] = None,
+    k: Annotated[int | None, typer.Option("-k", help="By default that of the newest run.")] = None,
+    ablations: AblationsOption = True,
+    runs: RunsOption = None,
+) -> None:
+    """Board, plots, prompt explorer and cards as one offline HTML file."""
+    from ..boards.report import report
+
+    path = report(dataset, out, part=part, budget=budget, k=k, ablations=ablations, runs=runs)  # type: ignore[arg-type]
+    say(f"{path} ({path.stat().st_size / 1e6:.1f} MB): opens from disk")

@@ -13,6 +13,9 @@ from ...leaderboards.terminal import fitted
 if TYPE_CHECKING:
     import polars as pl
 
+from typing import Any
+
+from ...datasets.output import to_json
 
 WIDE = 160  # characters of a table that does not go to a terminal
 
@@ -30,3 +33,31 @@ def frame_table(frame: pl.DataFrame, width: int) -> RenderableType:
             for row in frame.iter_rows()]  # fmt: skip
     left = [name for name in frame.columns if not frame[name].dtype.is_numeric()]
     return fitted(frame.columns, rows, width, keep=2, left=left)
+
+
+def run_json(run: Any) -> str:
+    """One run as one line of JSON."""
+    record, spec = run.record, run.spec
+    return to_json(
+        {
+            "dataset": spec.dataset,
+            "source": spec.source,
+            "fingerprint": spec.fingerprint,
+            "part": spec.part,
+            "model": spec.model,
+            "label": record.label,
+            "seed": spec.seed,
+            "budget": spec.budget,
+            "state": record.state,
+            "reason": record.reason,
+            "path": str(run.folder),
+            "metrics": {
+                name: {key: getattr(value, key) for key in ("mean", "low", "high", "n")}
+                for name, value in record.metrics.items()
+            },
+            "timings": record.timings,
+            "latency": {key: value for key, value in (record.latency or {}).items() if key != "samples_ms"} or None,
+            "cost": record.cost,
+            "notice": record.notice,
+        }
+    )

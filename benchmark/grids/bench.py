@@ -12,15 +12,7 @@ from typing import Any
 import polars as pl
 
 from ...datasets.errors import SlateBenchError, UsageError
-from ...leaderboards.records import (
-    Run,
-    check_writable,
-    find_run,
-    read_run,
-    run_folder,
-    runs_folder,
-    write_record,
-)
+from ...leaderboards.records import Run, check_writable, find_run, read_run, run_folder, runs_folder, write_record
 from ...leaderboards.schema import Budget
 from ...models.registry import BUILTIN
 from ..cells import child

@@ -38,10 +38,11 @@ class Condition:
             vectors: of the catalogue's items [N, d]; the condition stands on their device.
             length: token states used, from the start of the prompt.
         """
-        prompt = prompt_condition(features, requests["prompt"].to_list(), length)
+        prompts = prompt_condition(features, requests["prompt"].to_list(), length)
+        tokens, token_mask, pooled = (part.to(vectors.device) for part in prompts)
         seeds, seed_mask = seed_condition(requests["seed_items"].to_list(), vectors)
         keep = torch.ones(requests.height, dtype=torch.bool, device=vectors.device)
-        return cls(*(part.to(vectors.device) for part in prompt), seeds, seed_mask, keep)
+        return cls(tokens, token_mask, pooled, seeds, seed_mask, keep)
 
     def take(self, rows: Tensor | int) -> Self:
         """The condition of the requests `rows`."""

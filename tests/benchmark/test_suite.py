@@ -368,7 +368,7 @@ def test_what_does_not_go_with_a_suite_is_refused(arguments: tuple[str, ...], wo
 def test_the_live_table_counts_and_says_how_long() -> None:
     from rich.console import Console
 
-    from slatebench.benchmark.cli.grid_screen import GridScreen
+    from slatebench.benchmark.cli.screen import GridScreen
 
     screen = GridScreen(jobs=2)
     first, second, third = (plan(f"model{i}") for i in range(3))

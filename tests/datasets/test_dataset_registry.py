@@ -9,8 +9,8 @@ import tomllib
 
 import pytest
 
+from slatebench.datasets import frozen
 from slatebench.datasets.card import builtin_cards
-from slatebench.datasets.checks import verify as verifying
 from slatebench.datasets.checks.verify import verify
 from slatebench.datasets.errors import DataError, UsageError
 from slatebench.datasets.frozen import freeze, statistics
@@ -188,10 +188,10 @@ def test_frozen_statistics_survive_toml_and_tell_every_change(shop, no_data):
         problems = frozen.differences(changed, fingerprint=True)
         assert len(problems) == 1 and f": {key} is " in problems[0]
         if key == "fingerprint":
-            verifying.check_statistics(changed)  # left to verify: loading stays cheap
+            frozen.check_statistics(changed)  # left to verify: loading stays cheap
         else:
             with pytest.raises(DataError, match=f"{key} is"):
-                verifying.check_statistics(changed)
+                frozen.check_statistics(changed)
 
 
 def test_verify_says_what_holds_and_what_does_not(shop, no_data, tmp_path, monkeypatch):

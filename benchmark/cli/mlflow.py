@@ -1,16 +1,18 @@
-"""`slatebench ui`: MLflow's page over the records."""
+"""MLflow: `ui` (its page over the records) and `export-mlflow` (a fitted run as a model)."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ...datasets.errors import UsageError
-from ...datasets.output import say
-from .options import RunsOption
+from ...datasets.output import say, to_json
+from .options import JsonOption, RunsOption
 
 
 def ui(
@@ -68,3 +70,25 @@ def _check_port(port: int) -> None:
         except OSError as error:
             mend = f"choose another: slatebench ui --port {port + 1}"
             raise UsageError(f"port {port}: {error.strerror}; {mend}") from error
+
+
+def export_mlflow(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run (`bench --json` says `path`).")],
+    json_: JsonOption = False,
+) -> None:
+    """Log a fitted recommender as an MLflow model that answers {"prompt": ...} with slates and titles."""
+    from ...leaderboards.records import read_run
+    from ..serving.export_mlflow import export_mlflow as export
+    from .screen import Screen
+
+    made = export(read_run(run))
+    for notice in made.notices:
+        Screen().notice(notice)
+    place = shlex.quote(str(made.folder or made.uri))
+    if json_:
+        say(to_json({"uri": made.uri, "folder": made.folder and str(made.folder), "run_id": made.run_id}))
+        return
+    say(made.uri)
+    say(f"mlflow models serve -m {place} --env-manager local --port 5001")
+    say("curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' "
+          """-d '{"inputs": {"prompt": ["camping trip with kids"]}, "params": {"samples": 2}}'""")  # fmt: skip
