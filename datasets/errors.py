@@ -29,10 +29,10 @@ class FaultySlates(SlateBenchError):
 
 
 def one_line(text: object, limit: int = 500) -> str:
-    """Whatever somebody else's code says as one line that can be shown, written and read.
+    r"""Whatever somebody else's code says as one line that can be shown, written and read.
 
-    >>> one_line("a line\\nand\\tanother \\ud800")
-    'a line and another ?'
+    >>> print(one_line("a line\nand\tanother \ud800"))
+    a line and another \ud800
 
     Args:
         text: a message, or an error.
@@ -42,7 +42,7 @@ def one_line(text: object, limit: int = 500) -> str:
         said = str(text)
     except Exception as error:  # its own text fails; a number of thousands of digits has none
         said = f"{type(text).__name__}, whose text fails with {type(error).__name__}"
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(said[: 20 * limit].split()))
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(said[: 20 * limit].split()))
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 

@@ -56,7 +56,7 @@ def cell_of(**values: Any) -> Cell:
     try:
         return Cell(**values)
     except ValidationError as error:
-        raise UsageError(wrong_value(error)) from error
+        raise UsageError(wrong_value(error).replace("memory_gib=", "memory=")) from error  # as the option is called
 
 
 def wrong_value(error: ValidationError) -> str:

@@ -248,9 +248,9 @@ def test_ctrl_c_says_what_is_kept(plugins: Path, tmp_path: Path) -> None:
 
 
 def test_the_line_of_a_full_disk() -> None:
-    from slatebench.benchmark.processes.worker import _reason
+    from slatebench.benchmark.processes.serve import reason_of
 
-    state, reason = _reason(OSError(errno.ENOSPC, "No space left on device", "/runs/x"))
+    state, reason = reason_of(OSError(errno.ENOSPC, "No space left on device", "/runs/x"))
     assert state == "failed" and reason.startswith("the disk is full (/runs/x)") and "run the same again" in reason
 
 

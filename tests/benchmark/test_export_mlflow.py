@@ -157,9 +157,10 @@ def test_the_server_refuses_absurd_parameters(ask: Any, params: str) -> None:
 
 def test_a_place_that_mlflow_cannot_load_from_is_refused(fitted: list[Any]) -> None:
     from slatebench.benchmark.serving.export_mlflow import export_mlflow
+    from slatebench.leaderboards.records import run_folder
 
     with pytest.raises(UsageError, match="rename"):
-        export_mlflow(replace(fitted[0], folder=Path("/a%20b/tiny/bm25/0123")))
+        export_mlflow(replace(fitted[0], folder=run_folder(Path("/a%20b"), fitted[0].spec)))
 
 
 def test_nothing_is_pickled_and_the_page_shows_it(fitted: list[Any], exported: dict[str, Exported]) -> None:

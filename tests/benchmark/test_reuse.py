@@ -157,7 +157,7 @@ def test_records_that_cannot_be_written_are_told_before_anything_is_run(
     ("values", "says"),
     [
         ({"timeout": float("nan")}, "timeout=nan"),
-        ({"memory_gib": float("inf")}, "memory_gib=inf"),
+        ({"memory_gib": float("inf")}, "memory=inf"),
         ({"train_share": float("nan")}, "train_share=nan"),
         ({"seed": -1}, "seed=-1"),
         ({"samples": 0}, "samples=0"),

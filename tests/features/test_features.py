@@ -181,7 +181,7 @@ def test_saved_features_refuse_what_does_not_fit(dataset, tmp_path, monkeypatch)
         patch.setattr(HashEncoder, "version", "hash-0")
         load_features(tmp_path, dataset.catalog)
     (tmp_path / "features.safetensors").write_bytes(b"x" * 100)
-    with pytest.raises(DataError, match="fit the model again"):
+    with pytest.raises(DataError, match="--rerun"):
         load_features(tmp_path, dataset.catalog)
 
 

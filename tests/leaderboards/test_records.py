@@ -154,4 +154,4 @@ def test_a_missing_or_damaged_table_of_a_run_says_what_to_do(make_run: Make) -> 
     (run.folder / "requests.parquet").unlink()
     for name in ("scores", "requests"):
         with pytest.raises(SlateBenchError, match=rf"{name}\.parquet: .*: run the same bench again with --rerun"):
-            getattr(run, name)
+            run.table(f"{name}.parquet")

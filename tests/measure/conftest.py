@@ -1,4 +1,4 @@
-"""A tiny plug-in dataset and plug-in models, installed as pip would: a module and a dist-info with entry points."""
+"""A small plug-in dataset and plug-in models, installed as pip would: a module and a dist-info with entry points."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from slatebench.models.testing import fixture_dataset
 
 
 def card():
-    return fixture_dataset().card.model_copy(update={"name": "tiny", "loader": "tiny_dataset.card:load"})
+    return fixture_dataset().card.model_copy(update={"name": "small", "loader": "tiny_dataset.card:load"})
 
 
 def load(card, folder, split_seed):
-    return replace(fixture_dataset(), name="tiny", card=card)
+    return replace(fixture_dataset(), name="small", card=card)
 """
 
 BASE = '''
@@ -53,7 +53,7 @@ class Plain(SlateModel):
 
 @pytest.fixture(scope="module")
 def install(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, dict[str, str]], None]]:
-    """install(source, {name: class}): plug-in models in a module of their own, and the dataset `tiny`."""
+    """install(source, {name: class}): plug-in models in a module of their own, and the dataset `small`."""
     folder: Path = tmp_path_factory.mktemp("plugins")
     (folder / "tiny_dataset").mkdir()
     (folder / "tiny_dataset" / "__init__.py").touch()
@@ -65,7 +65,7 @@ def install(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str,
         info = folder / "odd_models-0.1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd-models\nVersion: 0.1.0\n")
-        entries = ["[slatebench.datasets]", "tiny = tiny_dataset.card:card", "[slatebench.models]"]
+        entries = ["[slatebench.datasets]", "small = tiny_dataset.card:card", "[slatebench.models]"]
         entries += [f"{name} = odd_models:{attribute}" for name, attribute in models.items()]
         (info / "entry_points.txt").write_text("\n".join(entries) + "\n")
 

@@ -252,7 +252,7 @@ def test_unknown_ids_are_named():
 
 @pytest.fixture(scope="module")
 def bed(install, tmp_path_factory):
-    """Retrieval models on the tiny dataset: good, and bad."""
+    """Retrieval models on the small dataset: good, and bad."""
     install("from plain_model import Plain", {"plain": "Plain"})
     folder = tmp_path_factory.mktemp("runs")
     encoder = "hash"
@@ -274,7 +274,7 @@ def bed(install, tmp_path_factory):
         dataclasses.replace(claim, id="test-speed", statistic=LatencyRatio("retrieval", "random", 50)),
         dataclasses.replace(claim, id="test-absent", systems={"a": System("no-such-model")}),
     ]
-    results = run_claims(claims, "tiny", budget="smoke", runs=folder, mlflow=False)
+    results = run_claims(claims, "small", budget="smoke", runs=folder, mlflow=False)
     return folder, claims, {result.claim: result for result in results}
 
 
@@ -399,7 +399,7 @@ def test_a_damaged_result_is_one_clear_line(tmp_path):
 
 def test_the_gate_fails_only_what_is_worse_beyond_noise(bed):
     folder, _, _ = bed
-    options = {"dataset": "tiny", "metric": "ndcg_at_5", "runs": folder}
+    options = {"dataset": "small", "metric": "ndcg_at_5", "runs": folder}
     better, worse = gate("bm25", "random", **options), gate("random", "bm25", **options)
     assert better.passed and better.conclusive and better.line.startswith("passed:")
     assert not worse.passed and worse.conclusive and worse.line.startswith("FAILED")
@@ -414,21 +414,21 @@ def test_the_gate_fails_only_what_is_worse_beyond_noise(bed):
 
 def test_the_gate_knows_which_way_a_metric_points(bed):
     folder, _, _ = bed
-    options = {"dataset": "tiny", "metric": "short_rate", "runs": folder}  # less is better; neither is ever short
+    options = {"dataset": "small", "metric": "short_rate", "runs": folder}  # less is better; neither is ever short
     assert gate("bm25", "random", **options).passed
     with pytest.raises(UsageError, match="has no better direction"):
-        gate("bm25", "random", dataset="tiny", metric="popularity", runs=folder)
+        gate("bm25", "random", dataset="small", metric="popularity", runs=folder)
     for margin in (-0.1, math.nan, math.inf, -math.inf):
         with pytest.raises(UsageError, match="margin"):
-            gate("bm25", "random", dataset="tiny", metric="ndcg_at_5", margin=margin, runs=folder)
+            gate("bm25", "random", dataset="small", metric="ndcg_at_5", margin=margin, runs=folder)
     with pytest.raises(UsageError, match="no finished run"):
-        gate("dense", "random", dataset="tiny", metric="ndcg_at_5", runs=folder)
+        gate("dense", "random", dataset="small", metric="ndcg_at_5", runs=folder)
 
 
 def test_commands(bed):
     folder, _, _ = bed
     run = CliRunner().invoke
-    base = ["--dataset", "tiny", "--metric", "ndcg_at_5", "--runs", str(folder)]
+    base = ["--dataset", "small", "--metric", "ndcg_at_5", "--runs", str(folder)]
     assert run(app, ["gate", "bm25", "--against", "random", *base]).exit_code == 0
     failed = run(app, ["gate", "random", "--against", "bm25", *base, "--json"])
     assert failed.exit_code == 1 and json.loads(failed.stdout)["passed"] is False
@@ -441,7 +441,7 @@ def test_commands(bed):
     assert all(f'<p id="{claim.id}">' in page and f'href="#{claim.id}"' in page for claim in CLAIMS)
     assert page.count("is not there yet") == len(absent)
     timed = run(
-        app, ["latency", "bm25", "random", "--dataset", "tiny", "--requests", "5", "--runs", str(folder), "--json"]
+        app, ["latency", "bm25", "random", "--dataset", "small", "--requests", "5", "--runs", str(folder), "--json"]
     )
     found = json.loads(timed.stdout)
     assert list(found) == ["machine", "dataset", "models", "ratios"]
@@ -452,7 +452,7 @@ def test_claims_run_command(bed, monkeypatch):
     """Each verdict is a line (with --json an object), in the order asked for; several seeds at a time."""
     folder, claims, results = bed
     monkeypatch.setattr("slatebench.benchmark.claims.catalogue.CLAIMS", claims)
-    asked = ["claims", "run", "test-absent", "test-better", "--dataset", "tiny", "--budget", "smoke", "--seeds", "0",
+    asked = ["claims", "run", "test-absent", "test-better", "--dataset", "small", "--budget", "smoke", "--seeds", "0",
              "--runs", str(folder)]  # fmt: skip
     done = CliRunner().invoke(app, [*asked, "--jobs", "2"])
     assert done.exit_code == 0, done.output
@@ -466,5 +466,5 @@ def test_claims_run_command(bed, monkeypatch):
 
 def test_bench_finds_claims_runs_again(bed):
     folder, _, results = bed
-    again = bench("bm25", "tiny", budget="smoke", encoder="hash", runs=folder, mlflow=False, latency=False)
+    again = bench("bm25", "small", budget="smoke", encoder="hash", runs=folder, mlflow=False, latency=False)
     assert str(again.runs[0].folder.relative_to(folder)) in results["test-better"].runs

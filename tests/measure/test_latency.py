@@ -104,7 +104,7 @@ def bed(install, tmp_path_factory):
     events = []
     with pytest.MonkeyPatch.context() as patch:
         options = dict(budget="smoke", encoder="hash", runs=folder, mlflow=False)
-        untimed = bench(list(MODELS), "tiny", latency=False, **options)
+        untimed = bench(list(MODELS), "small", latency=False, **options)
         patch.setenv("SLATEBENCH_LIVE", "1")  # from here on a prompt from the cache is an error
         timed = time_runs(
             untimed.runs, listener=lambda event, cell, details: events.append((cell.model, details["at"]))
@@ -242,7 +242,7 @@ def test_two_benches_at_once_wait_for_each_other_and_measure_once(bed):
 
 def test_interleaved_ratio_is_that_of_the_known_sleeps(bed):
     folder, _, _ = bed
-    found = latency(["sleeps", "plain"], "tiny", requests=30, overrides=None, runs=folder)
+    found = latency(["sleeps", "plain"], "small", requests=30, overrides=None, runs=folder)
     assert [one["model"] for one in found.models] == ["sleeps", "plain"]
     assert found.models[0]["sampling"] == {"milliseconds": 20.0}
     assert {"p50_ms", "p95_ms", "p99_ms", "throughput_32", "throughput_256", "cold_start_s"} <= found.models[1].keys()
@@ -255,12 +255,12 @@ def test_interleaved_ratio_is_that_of_the_known_sleeps(bed):
 
 
 def test_interleaving_uses_the_sampling_settings_asked_for(bed):
-    found = latency("sleeps", "tiny", requests=10, overrides={"milliseconds": 60}, runs=bed[0])
+    found = latency("sleeps", "small", requests=10, overrides={"milliseconds": 60}, runs=bed[0])
     assert 60 <= found.models[0]["p50_ms"] < 90 and found.ratios == []
 
 
 def test_energy_of_interleaved_requests_is_kept_for_each_model(bed, monkeypatch):
-    without = latency("plain", "tiny", requests=2, runs=bed[0]).models[0]
+    without = latency("plain", "small", requests=2, runs=bed[0]).models[0]
     assert {"energy_j", "energy_counter"} <= without.keys()  # None where the machine has no counter
     used = {"plain": iter([1.0, 2.0, 6.0]), "sleeps": iter([10.0, 20.0, 60.0])}
     singles = TimedModel.singles
@@ -270,19 +270,19 @@ def test_energy_of_interleaved_requests_is_kept_for_each_model(bed, monkeypatch)
         return singles(self, rows, *rest) | {"energy_j": joules, "energy_counter": "rapl"}
 
     monkeypatch.setattr(TimedModel, "singles", with_counter)
-    found = latency(["sleeps", "plain"], "tiny", requests=3, runs=bed[0]).models
+    found = latency(["sleeps", "plain"], "small", requests=3, runs=bed[0]).models
     assert [(one["energy_j"], one["energy_counter"]) for one in found] == [(30.0, "rapl"), (3.0, "rapl")]
 
 
 def test_a_model_that_breaks_ends_the_comparison_with_one_line(bed):
     with pytest.raises(SlateBenchError, match="breaks-alone: ValueError: one is too few"):
-        latency(["plain", "breaks-alone"], "tiny", requests=5, runs=bed[0])
+        latency(["plain", "breaks-alone"], "small", requests=5, runs=bed[0])
 
 
 @pytest.mark.parametrize("models, requests", [(["plain", "plain"], 10), ([], 10), (["plain"], 1), (["plian"], 10)])
 def test_wrong_calls_are_usage_errors(bed, models, requests):
     with pytest.raises(UsageError):
-        latency(models, "tiny", requests=requests, runs=bed[0])
+        latency(models, "small", requests=requests, runs=bed[0])
 
 
 # --- statistics ------------------------------------------------------------------------------------------

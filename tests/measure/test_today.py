@@ -146,7 +146,10 @@ def test_a_failure_after_the_last_good_run_is_no_good_run(place: Path) -> None:
 # --- real and synthetic -------------------------------------------------------------------------------------------
 
 
-def test_the_twin_is_found_by_the_real_name_and_loudly(plugins: Path, tmp_path: Path) -> None:
+def test_the_twin_is_found_by_the_real_name_and_loudly(
+    plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLATEBENCH_DATA", raising=False)
     assert bench("popularity", "lost", runs=tmp_path, **QUICK).ok  # `lost` can't be had: its twin `tiny` stands in
     board = leaderboard("lost", runs=tmp_path)
     assert board.dataset == "tiny" and any("NOT REAL DATA: 'tiny' stands in for 'lost'" in n for n in board.notices)
