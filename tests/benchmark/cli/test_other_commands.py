@@ -22,7 +22,7 @@ import pytest
 from slatebench.metrics.statistics import bootstrap_interval, paired_permutation_test
 
 Command = Callable[..., Any]
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,7 @@
-"""Shared by the tests of semantic ids: no deadlines (other work shares the machine), one thread, small models."""
+"""Shared by the tests of semantic ids and decoders: one thread, small models."""
 
 import pytest
 import torch
-from hypothesis import settings
 
 from slatebench.datasets.train_data import train_data
 from slatebench.datasets.vectors.features import make_features
@@ -10,8 +9,6 @@ from slatebench.models.base import resolve
 from slatebench.models.registry import model_class, parse_model
 from slatebench.models.testing import fixture_dataset
 
-settings.register_profile("shared-machine", deadline=None)
-settings.load_profile("shared-machine")
 torch.set_num_threads(1)
 
 
