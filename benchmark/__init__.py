@@ -31,7 +31,7 @@ _WHERE = {
     "gate": "boards.gate",
     "run_claims": "claims.run",
     "generate": "serving.generate",
-    "latency": "timing.harness",
+    "latency": "serving.latency",
     "report": "boards.report",
     "rescore": "boards.rescore",
     "leaderboard": "boards.show",

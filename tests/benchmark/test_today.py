@@ -11,10 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from slatebench.benchmark import leaderboard
-from slatebench.benchmark.boards import compare, gate, rescore
-from slatebench.benchmark.grids import bench
-from slatebench.benchmark.serving import export_mlflow, generate
+from slatebench.benchmark import bench, compare, export_mlflow, gate, generate, leaderboard, rescore
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.leaderboards.records import Run, list_runs, read_run, run_folder, runs_of, write_record
 from slatebench.leaderboards.tables import caption

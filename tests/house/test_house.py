@@ -87,6 +87,16 @@ def test_light_imports(module: str) -> None:
     assert not loaded & HEAVY
 
 
+def test_every_name_of_the_python_api_is_there() -> None:
+    code = (
+        "import slatebench.benchmark as api; from types import ModuleType\n"
+        "wrong = [name for name in api._WHERE if isinstance(getattr(api, name), ModuleType)]\n"
+        "print(wrong, len(api._WHERE))"
+    )
+    found, count = python(code).rsplit(maxsplit=1)
+    assert found == "[]" and int(count) > 10
+
+
 def test_metrics_load_no_learning_library() -> None:
     modules = "slatebench.metrics.evaluate, slatebench.metrics.statistics, slatebench.metrics.bertscore"
     loaded = json.loads(python(f"import json, sys; import {modules}; print(json.dumps(list(sys.modules)))"))

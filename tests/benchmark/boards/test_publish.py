@@ -6,13 +6,12 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
+from slatebench.benchmark import bench, sweep
 from slatebench.benchmark.boards.pages import publish
 from slatebench.benchmark.claims.catalogue import CLAIMS
 from slatebench.benchmark.claims.results import Result, merge_published, write_result
 from slatebench.benchmark.claims.run import choose
 from slatebench.benchmark.cli.app import app
-from slatebench.benchmark.grids import bench
-from slatebench.benchmark.sweeps import sweep
 from slatebench.datasets.errors import UsageError
 
 

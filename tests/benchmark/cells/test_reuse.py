@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
+from slatebench.benchmark import bench, generate
 from slatebench.benchmark.cells.cell import Cell, cell_of
 from slatebench.benchmark.cells.plan import plan
-from slatebench.benchmark.grids import bench
-from slatebench.benchmark.serving import generate
 from slatebench.benchmark.serving.export_mlflow import export_mlflow
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.leaderboards.records import Run

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from slatebench.benchmark.boards import gate
+from slatebench.benchmark import bench, gate
 from slatebench.benchmark.claims.catalogue import CLAIMS
 from slatebench.benchmark.claims.claim import Claim, Rule, System
 from slatebench.benchmark.claims.report import as_html, as_markdown, pair_up
@@ -32,7 +32,6 @@ from slatebench.benchmark.claims.statistics import (
     smallest_rise,
 )
 from slatebench.benchmark.cli.app import app
-from slatebench.benchmark.grids import bench
 from slatebench.datasets.errors import SlateBenchError, UsageError
 from slatebench.leaderboards.records import Run, read_run, write_record
 from slatebench.metrics.registry import metric_info

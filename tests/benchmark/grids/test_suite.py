@@ -321,7 +321,7 @@ def test_the_whole_again_uses_what_is_there_and_says_why_not_all(
 
 
 def test_one_cell_at_a_time_gives_the_same_figures(sharded: tuple[Path, list[Any]], tmp_path: Path) -> None:
-    from slatebench.benchmark.grids import bench
+    from slatebench.benchmark import bench
 
     alone = bench(
         "dense:sampled", "tiny", seeds=[1], budget="smoke", encoder="hash", runs=tmp_path, latency=False, mlflow=False

@@ -6,7 +6,7 @@ import time
 import psutil
 import pytest
 
-from slatebench.benchmark.grids import bench
+from slatebench.benchmark import bench
 from slatebench.leaderboards.records import find_run, list_runs
 
 SOURCE = """

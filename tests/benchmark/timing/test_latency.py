@@ -8,9 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from slatebench.benchmark.grids import bench
+from slatebench.benchmark import bench, latency
 from slatebench.benchmark.timing import child as timed
-from slatebench.benchmark.timing import harness as latency
 from slatebench.benchmark.timing.harness import TimedModel, time_runs
 from slatebench.benchmark.timing.percentiles import paired_ratio, percentiles
 from slatebench.datasets.errors import SlateBenchError, UsageError
