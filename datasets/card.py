@@ -5,11 +5,12 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import DataError
+from .tasks import TASKS
 
 CARDS = Path(__file__).parent / "cards"
 
@@ -44,12 +45,18 @@ class CardStatistics(_Strict):
     fingerprint: str
 
 
+def _known_task(name: str) -> str:
+    if name not in TASKS:
+        raise ValueError(f"unknown task '{name}', known: {', '.join(TASKS)}")
+    return name
+
+
 class DatasetCard(_Strict):
     """A dataset's card. Unknown keys are refused."""
 
     name: str
     title: str
-    task: Literal["prompt->slate", "history->slate"]
+    task: Annotated[str, AfterValidator(_known_task)]
     source: Literal["real", "synthetic"]
     licence: str
     citation: str

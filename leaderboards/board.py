@@ -22,7 +22,6 @@ from .checked import requests_of, scores_of
 from .records import Run
 from .schema import RunSpec
 
-HEADLINE = "ndcg_sim_at_10"
 CEILING = "ceiling:"
 FLOORS = ("random", "popularity")
 ALPHA = 0.05  # of the paired tests, after Holm
@@ -30,26 +29,6 @@ ALPHA = 0.05  # of the paired tests, after Holm
 
 class NoRuns(UsageError):
     """There is no finished run of what was asked for."""
-
-
-def headline(cutoffs: Sequence[int]) -> str:
-    """The metric that orders a board: similarity-aware NDCG at 10, or at the largest cutoff below.
-
-    >>> headline([10, 5, 20]), headline([3])
-    ('ndcg_sim_at_10', 'ndcg_sim_at_3')
-    """
-    return f"ndcg_sim_at_{_main_cutoff(cutoffs)}"
-
-
-def main_metrics(cutoffs: Sequence[int]) -> list[str]:
-    """The metrics that a board shows unless told otherwise, the headline first."""
-    k = _main_cutoff(cutoffs)
-    relevance = [f"{name}_at_{k}" for name in ("ndcg_sim", "ndcg", "map_sim", "map", "recall")]
-    return [*relevance, "freshness", "popularity", "coverage", "train_seen_share"]
-
-
-def _main_cutoff(cutoffs: Sequence[int]) -> int:
-    return max([c for c in cutoffs if c <= 10] or [min(cutoffs)])
 
 
 def kind_of(model: str) -> str:
@@ -235,7 +214,7 @@ def build_board(
     if len(models := bertscore_models(on_board)) > 1:
         apart.append(("BERTScore", f"measured with {' and '.join(sorted(models))}"))
         rows = [(m, s, {n: v for n, v in found.items() if not n.startswith("bertscore")}) for m, s, found in rows]
-    leader = headline(on_board[0].spec.cutoffs)
+    leader = on_board[0].spec.headline
     rows.sort(key=lambda row: -(row[2][leader]["mean"] or 0))
     contenders = [row for row in rows if kind_of(row[0][0].spec.model) != "ceiling"]
     if not contenders:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from ..datasets.tasks import PROMPT_TO_SLATE, task_named
 
 RECORD_VERSION = 1
 
@@ -43,15 +46,37 @@ class Versions(_Strict):
 
 
 class DataChoice(_Strict):
-    """What is learnt from: the data, the split, and what makes vectors of them."""
+    """What is learnt from and asked: the data and their task, the split, and what makes vectors of them."""
 
     dataset: str
+    task: str = PROMPT_TO_SLATE.name
     source: Literal["real", "synthetic"]
     fingerprint: str
     split_seed: int = 0
     train_share: float = 1.0  # of the train slates
     encoder: str  # of the texts
     item_vectors: str | None = None  # what made the item vectors; None: as the dataset's card says
+    cutoffs: list[int]  # of the metrics, largest at most k
+
+    @property
+    def headline(self) -> str:
+        """The metric that orders a board of these."""
+        return task_named(self.task).headline(self.cutoffs)
+
+    @property
+    def main_metrics(self) -> list[str]:
+        """The metrics that a board of these shows unless told otherwise, the headline first."""
+        return task_named(self.task).main_metrics(self.cutoffs)
+
+    def _hashed(self, *usual: str, exclude: Collection[str] = ()) -> str:
+        """16 hex digits over every field but `exclude`.
+
+        `task`, and fields named `usual`, came later than the first specs: they count where they are not as usual, so
+        those keep their hash.
+        """
+        fields = type(self).model_fields
+        left_out = {name for name in ("task", *usual) if getattr(self, name) == fields[name].default} | {*exclude}
+        return _digest(self.model_dump(exclude=left_out))
 
 
 class RunSpec(DataChoice):
@@ -65,19 +90,18 @@ class RunSpec(DataChoice):
     k: int
     samples: int
     budget: Budget
-    cutoffs: list[int]  # of the metrics, largest at most k
     bertscore: str | None = None  # model of BERTScore, None = not measured
     versions: Versions
 
     @cached_property
     def hash(self) -> str:
         """16 hex digits over every field."""
-        return _digest(self.model_dump())
+        return self._hashed()
 
     @cached_property
     def system(self) -> str:
         """Hash of everything but the seed: runs that differ only in their seed are one system."""
-        return _digest(self.model_dump(exclude={"seed"}))
+        return self._hashed(exclude={"seed"})
 
     @property
     def asked(self) -> tuple[object, ...]:

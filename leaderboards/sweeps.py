@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import suppress
 from functools import cached_property
@@ -48,15 +47,12 @@ class StudySpec(DataChoice):
     requests: int  # of the validation part
     latency_requests: int
     budget: Budget
-    cutoffs: list[int]
     versions: Versions
 
     @cached_property
     def hash(self) -> str:
         """16 hex digits over every field; those of `LATER` count where they are not as usual."""
-        usual = {name for name in LATER if getattr(self, name) == StudySpec.model_fields[name].default}
-        content = self.model_dump(exclude=usual)
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return self._hashed(*LATER)
 
     def folder(self, runs: Path) -> Path:
         """Where the study stands."""

@@ -12,7 +12,7 @@ from ..datasets.health import TOLD_FROM
 from ..datasets.output import to_json
 from ..metrics.evaluate import Summary
 from ..metrics.registry import metric_info
-from .board import Board, System, main_metrics, timed_on
+from .board import Board, System, timed_on
 from .records import Run
 from .terminal import drawn, fits, left_out, title_line
 
@@ -61,7 +61,7 @@ def columns_of(board: Board, metrics: Sequence[str] | None = None) -> list[str]:
     for name in metrics or ():
         metric_info(name)  # a misspelt name is an error
     have = {name for system in board.systems for name in system.summary}
-    return [name for name in metrics or main_metrics(board.systems[0].runs[0].spec.cutoffs) if name in have]
+    return [name for name in metrics or board.systems[0].runs[0].spec.main_metrics if name in have]
 
 
 def _rank(system: System) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from ...datasets.errors import UsageError
-from ...leaderboards.board import KEY_NAMES, bertscore_models, headline, main_metrics, per_request
+from ...leaderboards.board import KEY_NAMES, bertscore_models, per_request
 from ...leaderboards.checked import requests_of, scores_of, slates_of
 from ...leaderboards.command import bench_command
 from ...leaderboards.records import Run, list_runs, read_run, runs_folder
@@ -66,7 +66,7 @@ class Pair:
     @property
     def headline(self) -> str:
         """The metric that orders their board."""
-        return headline(self.runs_a[0].spec.cutoffs)
+        return self.runs_a[0].spec.headline
 
 
 def compare(
@@ -111,7 +111,7 @@ def compare_pair(pair: Pair, metrics: Sequence[str] | None = None, examples: int
     both_have = [name for name in scores_a[0].values if name in scores_b[0].values]
     if len(bertscore_models([*runs_a, *runs_b])) > 1:
         both_have = [name for name in both_have if not name.startswith("bertscore")]
-    shared = [name for name in metrics or main_metrics(runs_a[0].spec.cutoffs) if name in both_have]
+    shared = [name for name in metrics or runs_a[0].spec.main_metrics if name in both_have]
     if metrics and (missing := [name for name in metrics if name not in shared]):
         metric_info(missing[0])
         raise UsageError(

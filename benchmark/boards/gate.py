@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...datasets.errors import UsageError
-from ...leaderboards.board import HEADLINE
 from ...metrics.registry import metric_info
 from .compare import compare_pair, find_pair
 
@@ -87,7 +86,7 @@ def gate(
             a margin that is negative, infinite or no number.
     """
     if metric is not None and metric_info(metric).higher_is_better is None:
-        raise UsageError(f"metric '{metric}' has no better direction: a gate needs one that has, e.g. {HEADLINE}")
+        raise UsageError(f"metric '{metric}' has no better direction: a gate needs one that has, e.g. ndcg_at_10")
     if not (math.isfinite(margin) and margin >= 0):
         raise UsageError(f"--margin {margin}: a number, 0 or more, in units of {metric or 'the headline metric'}")
     pair = find_pair(a, b, dataset, part, budget, runs)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...datasets.errors import UsageError, unknown_name
-from ...leaderboards.board import Board, System, build_board, headline, per_request, set_by_hand
+from ...leaderboards.board import Board, System, build_board, per_request, set_by_hand
 from ...leaderboards.command import bench_command
 from ...leaderboards.records import Run, list_runs, runs_folder, write_text
 from ...leaderboards.report.charts import Figure, groups
@@ -114,7 +114,7 @@ def _dataset_page(dataset: str, runs: list[Run]) -> tuple[list[str], list[Figure
     by_hand = any(set_by_hand(run) for run in runs if run.spec.board == key and run.record.state == "done")
     everyone = _board(dataset, runs) if by_hand else board
     have = {name for system in board.systems for name in system.summary}
-    leader = headline(board.systems[0].runs[0].spec.cutoffs)
+    leader = board.systems[0].runs[0].spec.headline
     lines = [f"# Results on {board.dataset}", "", MADE, "", "## Relevance", ""]
     lines += [as_markdown(board, [name for name in RELEVANCE if name in have]), ""]
     lines += ["## Beyond relevance", "", as_markdown(board, [name for name in BEYOND if name in have]), ""]

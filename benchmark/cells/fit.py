@@ -20,8 +20,8 @@ from filelock import FileLock
 from ...datasets.errors import FaultySlates, SlateBenchError, one_line, why_not_json
 from ...datasets.references import references_closed
 from ...datasets.schema import Catalog, Slates
+from ...datasets.tasks import task_named
 from ...datasets.train_data import train_data
-from ...leaderboards.board import headline
 from ...leaderboards.records import folder_in_the_making, write_text
 from ...metrics.evaluate import evaluate
 from ...models.base import FitReport, Progress, SlateModel
@@ -201,7 +201,7 @@ def _link(source: str, target: str) -> None:
 def evaluator(data: Data, requests: pl.DataFrame, watch: Watch | None = None) -> Callable[[Slates], float]:
     """The `evaluate` handed to `fit`: the headline metric of slates for `requests` of the validation part."""
     truth = data.truth("valid", set(requests["request"]))
-    name = headline(cutoffs_of(data.dataset, data.dataset.slate_length))
+    name = task_named(data.dataset.card.task).headline(cutoffs_of(data.dataset, data.dataset.slate_length))
 
     def score(slates: Slates) -> float:
         slates.check(requests, len(data.dataset.catalog), *slates.items.shape[:0:-1])

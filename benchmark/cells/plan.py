@@ -9,6 +9,7 @@ from typing import Any
 from ...datasets.ceilings import ceiling_names
 from ...datasets.errors import UsageError, unknown_name
 from ...datasets.schema import SlateDataset
+from ...datasets.tasks import task_named
 from ...datasets.vectors.features import usual_item_vectors
 from ...leaderboards.schema import RunSpec, Versions
 from ...metrics.registry import METRICS_VERSION
@@ -72,6 +73,7 @@ def plan(cell: Cell) -> Plan:
         data.bertscore(bertscore)  # a model that can't be had is a mistake to tell before anything is run
     spec = RunSpec(
         dataset=dataset.name,
+        task=dataset.card.task,
         source=dataset.source,
         fingerprint=dataset.fingerprint,
         split_seed=cell.split_seed,
@@ -102,7 +104,7 @@ def plan(cell: Cell) -> Plan:
 
 
 def _mismatch(cls: type[SlateModel], dataset: SlateDataset) -> str | None:
-    asked = "prompt" if dataset.card.task == "prompt->slate" else "history"
+    asked = task_named(dataset.card.task).condition
     if asked in cls.card.conditions or not cls.card.conditions:
         return None
     return f"{cls.name} answers {'/'.join(sorted(cls.card.conditions))}, {dataset.name} asks with {asked}"

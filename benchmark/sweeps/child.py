@@ -22,7 +22,6 @@ from ...datasets.errors import SlateBenchError, UsageError, one_line, unknown_na
 from ...datasets.references import references_closed
 from ...datasets.train_data import train_data
 from ...datasets.vectors.features import load_features
-from ...leaderboards.board import headline, main_metrics
 from ...leaderboards.sweeps import StudySpec, read_study
 from ...metrics.base import Truth
 from ...metrics.evaluate import evaluate, summarise
@@ -86,7 +85,7 @@ def study_spec(cell: Cell, asked: dict[str, Any]) -> dict[str, Any]:
     if planned.skip:
         raise UsageError(planned.skip)
     spec, notices = planned.spec, [planned.notice] if planned.notice else []
-    objectives = asked["objectives"] or [headline(spec.cutoffs)]
+    objectives = asked["objectives"] or [spec.headline]
     samples = FRESH_SAMPLES if any(o.startswith(("freshness", "jaccard")) for o in objectives) else 1
     for objective in objectives:
         _check_objective(objective, spec.cutoffs, samples)
@@ -98,12 +97,12 @@ def study_spec(cell: Cell, asked: dict[str, Any]) -> dict[str, Any]:
     if sampler == "nsga2" and any(o in COSTS[:2] for o in objectives):
         notices.append("times differ from run to run: a study with a latency objective can't repeat itself exactly")
     refits = [field for field in space if field in cls.Config.model_fields]
-    pruner = asked["pruner"] if refits and objectives == [headline(spec.cutoffs)] else None
+    pruner = asked["pruner"] if refits and objectives == [spec.headline] else None
     if pruner is not None and pruner not in PRUNERS:
         raise unknown_name("pruner", pruner, ["none", *PRUNERS])
     found = StudySpec(
-        **spec.model_dump(include={"dataset", "source", "fingerprint", "split_seed", "train_share", "model", "config",
-                                   "sampling", "k", "budget", "encoder", "item_vectors", "cutoffs"}),
+        **spec.model_dump(include={"dataset", "task", "source", "fingerprint", "split_seed", "train_share", "model",
+                                   "config", "sampling", "k", "budget", "encoder", "item_vectors", "cutoffs"}),
         versions=spec.versions,
         seed=cell.seed,
         overrides=planned.cell.overrides,
@@ -223,7 +222,7 @@ class _Bench:
             slates = fitted.model.generate(self.requests, self.spec.k, samples=samples,
                                            seed=seeded(self.cell.seed, "sampling"), sampling=sampling)  # fmt: skip
         slates.check(self.requests, len(self.data.dataset.catalog), self.spec.k, samples)
-        metrics = {*main_metrics(self.spec.cutoffs), *self.spec.objectives} - set(COSTS)
+        metrics = {*self.spec.main_metrics, *self.spec.objectives} - set(COSTS)
         scores = evaluate(slates, self.truth, cutoffs=self.spec.cutoffs, only=metrics, deterministic=not stochastic)
         figures: dict[str, float] = {}
         for name, summary in summarise(scores, self.truth.groups, resamples=2000).items():

@@ -99,8 +99,8 @@ def _show(
             shown = _shown(client, experiment)
             delete_runs(client, shown.pop("", []), folder)  # of an earlier make
             of_dataset = [run for run in runs if run.spec.dataset == dataset]
-            cutoffs = of_dataset[0].spec.cutoffs
-            about = {NOTE_TAG: experiment_note(dataset, cutoffs), VIEW_TAG: board_view(cutoffs)}
+            spec = of_dataset[0].spec
+            about = {NOTE_TAG: experiment_note(spec), VIEW_TAG: board_view(spec)}
             for tag, value in about.items():
                 client.set_experiment_tag(experiment, tag, value)
             for name, members in _systems(of_dataset):
@@ -216,7 +216,10 @@ def _log_system(client: MlflowClient, experiment: str, name: str, runs: Sequence
         NOTE_TAG: system_note(runs, summary),
     }
     tags |= {"problem": problem} if problem else {}
-    values = [*quality(summary, runs[0].spec.cutoffs), *_middle([value for run in done for value in costs(run.record)])]
+    values = [
+        *quality(summary, runs[0].spec.main_metrics),
+        *_middle([value for run in done for value in costs(run.record)]),
+    ]
     dataset = _dataset(runs[0])
     ended = [_times(run) for run in runs]
     began = min(start for start, _ in ended)
@@ -228,7 +231,7 @@ def _log_system(client: MlflowClient, experiment: str, name: str, runs: Sequence
                              PARENT_TAG: parent}  # fmt: skip
         tags |= {"reason": record.reason} if record.reason else {}
         figures = {name: value.model_dump() for name, value in record.metrics.items()}
-        values = [*quality(figures, run.spec.cutoffs), *costs(record), *curves(record)]  # type: ignore[arg-type]
+        values = [*quality(figures, run.spec.main_metrics), *costs(record), *curves(record)]  # type: ignore[arg-type]
         parameters = _parameters(run, name) | {"seed": run.spec.seed}
         made = _run(client, experiment, f"{name} seed {run.spec.seed}", tags, parameters, values, start, dataset)
         for artifact in ARTIFACTS:

@@ -12,10 +12,10 @@ from ...datasets.errors import SlateBenchError
 from ...datasets.registry import dataset_card
 from ...metrics.evaluate import Summary
 from ...metrics.registry import metric_info
-from ..board import headline, kind_of, main_metrics
+from ..board import kind_of
 from ..command import bench_command
 from ..records import Run
-from ..schema import Record
+from ..schema import Record, RunSpec
 
 COSTS = {  # what stands beside the board's metrics -> its words
     "latency_p50_ms": "milliseconds of one request, median; one thread, timed alone",
@@ -42,16 +42,16 @@ _OVER_SAMPLES = re.compile(r"(.+)_m(\d+)")
 Value = tuple[str, float, int]  # name, value, step
 
 
-def quality(summary: Mapping[str, Summary], cutoffs: Sequence[int]) -> Iterator[Value]:
+def quality(summary: Mapping[str, Summary], main: Sequence[str]) -> Iterator[Value]:
     """A summary's figures: the board's metrics first and by their own names, the rest in sections.
 
     >>> one = Summary(mean=.2, low=.1, high=.3, n=9, sd_over_seeds=None)
-    >>> [name for name, *_ in quality({"ndcg_at_5": one, "freshness_m3": one, "ndcg_at_10": one}, [10])][:2]
+    >>> [name for name, *_ in quality({"ndcg_at_5": one, "freshness_m3": one, "ndcg_at_10": one}, ["ndcg_at_10"])][:2]
     ['ndcg_at_10', 'uncertainty/ndcg_at_10_low']
-    >>> [name for name, *_ in quality({"ndcg_at_5": one, "freshness_m3": one}, [10])]
+    >>> [name for name, *_ in quality({"ndcg_at_5": one, "freshness_m3": one}, ["ndcg_at_10"])]
     ['various/ndcg_at_5', 'with_samples/freshness']
     """
-    board = _board(cutoffs)
+    board = _board(main)
     first = [name for name in board if name in summary]  # MLflow's compare page plots what was logged first
     for name in (*first, *(name for name in summary if name not in board)):
         value = summary[name]
@@ -65,9 +65,9 @@ def quality(summary: Mapping[str, Summary], cutoffs: Sequence[int]) -> Iterator[
             yield from _finite(f"various/{name}", value["mean"])
 
 
-def _board(cutoffs: Sequence[int]) -> list[str]:
-    """The metrics that stand by their own names."""
-    return [*main_metrics(cutoffs), "bertscore_f1"]
+def _board(main: Sequence[str]) -> list[str]:
+    """The metrics that stand by their own names: the main ones of the task, and BERTScore."""
+    return [*main, "bertscore_f1"]
 
 
 def costs(record: Record) -> Iterator[Value]:
@@ -124,7 +124,7 @@ def system_note(runs: Sequence[Run], summary: Mapping[str, Summary]) -> str:
     first, card = runs[0], runs[0].record.model_card
     seeds = ",".join(str(run.spec.seed) for run in runs)
     lines = [f"**{card['title']}**: {card['summary']}  ", f"Paper: {card['paper']}", ""] if card else []
-    leader = headline(first.spec.cutoffs)
+    leader = first.spec.headline
     if (found := summary.get(leader)) and found["mean"] is not None and found["low"] is not None:
         lines += [f"{leader} {found['mean']:.4f}, 95 % [{found['low']:.4f}, {found['high']:.4f}], seeds {seeds}.", ""]
     lines += [f"Seed {run.spec.seed}: {run.record.state}: {run.record.reason}" for run in runs if run.record.reason]
@@ -135,28 +135,28 @@ def system_note(runs: Sequence[Run], summary: Mapping[str, Summary]) -> str:
     return "\n".join(lines)
 
 
-def experiment_note(dataset: str, cutoffs: Sequence[int]) -> str:
-    """Description of a dataset's experiment: what its metrics mean, in Markdown."""
-    board = _board(cutoffs)
-    lines = [f"One run per system on **{dataset}** with a nested run per seed; a view of SlateBench's records.",
+def experiment_note(spec: RunSpec) -> str:
+    """Description of the experiment of a spec's dataset: what its metrics mean, in Markdown."""
+    board = _board(spec.main_metrics)
+    lines = [f"One run per system on **{spec.dataset}** with a nested run per seed; a view of SlateBench's records.",
              "", "| metric | better | what it is |", "|---|---|---|"]  # fmt: skip
     for name in board:
         metric = metric_info(name)
         better = {True: "higher", False: "lower", None: ""}[metric.higher_is_better]
-        leads = " (orders the board)" if name == headline(cutoffs) else ""
+        leads = " (orders the board)" if name == spec.headline else ""
         lines.append(f"| {name}{leads} | {better} | {metric.summary.replace('|', '/')} |")
     lines += [f"| {name} | {'' if name == 'parameters' else 'lower'} | {words} |" for name, words in COSTS.items()]
     lines += ["", "Sections:", *(f"- `{name}/`: {words}" for name, words in SECTIONS.items())]
     return "\n".join(lines)
 
 
-def board_view(cutoffs: Sequence[int]) -> str:
+def board_view(spec: RunSpec) -> str:
     """State of MLflow's table and chart pages, as its "share" button would store it: the board's columns and charts.
 
     Systems only (a nested run has no tag `seeds`), the best first; sections of charts in the order of their interest.
     """
     tags = ["tags.`seeds`", "tags.`kind`"]
-    shown = [f"metrics.`{name}`" for name in (*_board(cutoffs), *COSTS)]
+    shown = [f"metrics.`{name}`" for name in (*_board(spec.main_metrics), *COSTS)]
     folded = ("uncertainty", "various", "wall_latency", "work", "wall_seconds")
     order = ("Model metrics", "with_samples", "fit", "vitals", *folded)
     sections = [{"uuid": name, "name": name, "display": name not in folded, "isReordered": True, "deleted": False,
@@ -165,7 +165,7 @@ def board_view(cutoffs: Sequence[int]) -> str:
         "selectedColumns": [*tags, *shown],
         "columnOrder": [*shown, *tags],  # else by the alphabet, with the headline out of sight
         "searchFilter": "tags.seeds LIKE '%'",
-        "orderByKey": f"metrics.`{headline(cutoffs)}`",
+        "orderByKey": f"metrics.`{spec.headline}`",
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",

@@ -11,7 +11,7 @@ import altair as alt
 import numpy as np
 
 from ...metrics.statistics import bootstrap_intervals
-from ..board import Board, System, headline, per_request
+from ..board import Board, System, per_request
 from ..tables import number, short_name, with_interval
 from .table import plain_rows
 
@@ -61,7 +61,7 @@ def groups(board: Board) -> list[Group]:
 
 def leader_of(board: Board) -> str:
     """The metric that orders the board."""
-    return headline(board.systems[0].runs[0].spec.cutoffs)
+    return board.systems[0].runs[0].spec.headline
 
 
 def contenders(board: Board) -> list[System]:

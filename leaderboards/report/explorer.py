@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ...datasets.schema import SlateDataset
-from ..board import Board, headline
+from ..board import Board
 from ..checked import requests_of, slates_of
 from ..records import Run
 from ..tables import short_name
@@ -68,8 +68,7 @@ def _payload(board: Board, dataset: SlateDataset | None, requests: pl.DataFrame,
     place = pl.DataFrame({"items": ids, "place": pl.arange(len(ids), eager=True)})
     title_of: dict[str, str] = dict(zip(dataset.catalog.ids, dataset.catalog.titles, strict=True)) if dataset else {}
     titles = [_short(title_of.get(item, str(item))) for item in ids.to_list()]
-    cutoffs = systems[0].runs[0].spec.cutoffs
-    leader = headline(cutoffs)
+    leader = systems[0].runs[0].spec.headline
     exact = leader.replace("_sim", "")
     rows = []
     for system in systems:

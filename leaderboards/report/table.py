@@ -9,7 +9,7 @@ import numpy as np
 
 from ...metrics.evaluate import Summary
 from ...metrics.registry import metric_info
-from ..board import Board, System, main_metrics
+from ..board import Board, System
 from ..tables import number, short_count, short_name, with_unit
 
 DIRECTION = {True: "higher is better", False: "lower is better", None: "neither direction is better by itself"}
@@ -48,7 +48,7 @@ class Row:
 def shown_metrics(board: Board) -> list[str]:
     """The metrics of the report's board: the main ones and BERTScore, as far as the board has them."""
     have = {name for system in board.systems for name in system.summary}
-    names = main_metrics(board.systems[0].runs[0].spec.cutoffs)
+    names = board.systems[0].runs[0].spec.main_metrics
     return [name for name in [*names[:5], "bertscore_f1", *names[5:]] if name in have]
 
 
