@@ -1,6 +1,6 @@
 """From records to a leaderboard: systems over seeds, intervals over groups, paired tests, rank bands.
 
-Knows nothing of models: records in, a table out (PROTOCOL section 6).
+Knows nothing of models: records in, a table out (docs/protocol.md, section 6).
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class DataChoice(_Strict):
 
 
 class RunSpec(DataChoice):
-    """What to run. The same hash always means the same numbers, so a finished record of it is used again."""
+    """What to run. Whatever may change a number is in it, libraries apart: so a finished record of it is used again."""
 
     part: Literal["test", "valid"] = "test"
     model: str  # address with presets, e.g. "dmsg:prior"; "ceiling:<name>" for a ceiling
@@ -110,7 +110,7 @@ class RunSpec(DataChoice):
 
     @property
     def board(self) -> tuple[str, str, str, int, str, str, str, str]:
-        """What two runs must share to stand on one board (PROTOCOL section 6)."""
+        """What two runs must share to stand on one board (docs/protocol.md, section 6)."""
         return (self.dataset, self.fingerprint, self.part, self.k, self.budget, self.versions.metrics,
                 self.versions.evaluation, "/".join(map(str, self.cutoffs)))  # fmt: skip
 

@@ -83,7 +83,7 @@ def make_truth(part: Part, catalog: Catalog, spaces: dict[str, np.ndarray] | Non
     Args:
         part: requests and references; repeated items of a reference count once.
         catalog: the items.
-        spaces: item vectors [N, d] of unit length: "evaluation" (PROTOCOL section 3) and, optionally, "model".
+        spaces: item vectors [N, d] of unit length: "evaluation" (docs/protocol.md, section 3) and, optionally, "model".
 
     Raises:
         DataError: a request without references, a foreign item, or vectors that do not fit the catalogue.
@@ -255,7 +255,7 @@ class Metric:
     high: float | None = 1.0
     worst: float | None = 0.0
     null: str = ""
-    source: str = "PROTOCOL section 2"
+    source: str = "docs/protocol.md, section 2"
     space: str | None = None
     family: str = ""
     curve_of: str | None = None

@@ -1,4 +1,4 @@
-"""BERTScore between slates (PROTOCOL section 3): the package bert-score, each item text encoded once and kept on disk.
+"""BERTScore between slates (docs/protocol.md, section 3): the package bert-score, each item text encoded once.
 
 bert-score defines the numbers: its tokenizer call, its model cut after a layer and its embedding code make the token
 vectors. Only its greedy matching is done here, for all pairs of one request in two matrix products, because its own

@@ -1,4 +1,4 @@
-"""Beyond relevance (PROTOCOL section 4): popularity bias, freshness, diversity, slate health."""
+"""Beyond relevance (docs/protocol.md, section 4): popularity bias, freshness, diversity, slate health."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import sparse
 from .base import Block, Metric, Truth
 from .similarity import histograms
 
-SOURCE = "PROTOCOL section 4"
+SOURCE = "docs/protocol.md, section 4"
 
 
 # --- popularity bias --------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def _reference_leaf_entropy(block: Block, _: int) -> np.ndarray:
 METRICS = [
     Metric("train_seen_share", "sample", None,
            "share of the slots with an item that some train slate holds",
-           "(1/k) sum_i 1[w_i in train slates]", source="PROTOCOL section 1",
+           "(1/k) sum_i 1[w_i in train slates]", source="docs/protocol.md, section 1",
            compute=partial(_share_of_slots, head=None)),
     Metric("popularity", "sample", None,
            "mean log popularity of the emitted items",

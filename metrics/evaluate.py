@@ -43,7 +43,7 @@ def evaluate(
     bertscore: SlateScorer | None = None,
     deterministic: bool = False,
 ) -> Scores:
-    """Score slates with every metric of PROTOCOL sections 2 to 4 (see `registry.METRICS`).
+    """Score slates with every metric of docs/protocol.md, sections 2 to 4 (see `registry.METRICS`).
 
     Args:
         slates: [P, S, K], checked (`Slates.check`), for the requests of `truth` in their order.

@@ -1,4 +1,4 @@
-"""Relevance (PROTOCOL section 2): which slots hit a reference. An empty slot never does.
+"""Relevance (docs/protocol.md, section 2): which slots hit a reference. An empty slot never does.
 
 `gains` [..., K] is rel_i (or, in `similarity.py`, a similarity in its place), `n` [...] is |G|.
 """

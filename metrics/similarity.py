@@ -1,4 +1,4 @@
-"""Similarity-aware relevance (PROTOCOL section 3): a near miss counts for as much as it is like a reference."""
+"""Similarity-aware relevance (docs/protocol.md, section 3): a near miss counts as far as it is like a reference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import sparse
 from .base import Block, Metric
 from .relevance import average_precision, ndcg
 
-SOURCE = "PROTOCOL section 3"
+SOURCE = "docs/protocol.md, section 3"
 
 
 def match_one_to_one(similarity: np.ndarray, match: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Intervals, paired tests and ranks (PROTOCOL section 6).
+"""Intervals, paired tests and ranks (docs/protocol.md, section 6).
 
 Groups (sessions) are the evidence, not rows: they are what is resampled and what has its sign flipped.
 Everything is seeded, and works on many columns (metrics, systems, pairs) at once with the same resamples.

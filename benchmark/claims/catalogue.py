@@ -161,7 +161,7 @@ CLAIMS: list[Claim] = [
         "It recommends less popular items than BM25.",
         "no figure (a distribution is drawn)",
         {"dmsg": DMSG, "bm25": BM25}, difference("popularity", "dmsg", "bm25"), Rule(high=0.0),
-        note="Confounded on Bundle: its test items are mostly new (PROTOCOL section 1).",
+        note="Confounded on Bundle: its test items are mostly new (docs/protocol.md, section 1).",
     ),
     Claim(
         "dmsg-freshness", DMSG_PAPER,

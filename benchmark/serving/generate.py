@@ -109,6 +109,6 @@ def generate(
 
 
 def _freshness(items: np.ndarray) -> float:
-    """Mean over m = 2..S of the share of sample m's items that no earlier sample held (PROTOCOL section 4)."""
+    """Mean over m = 2..S of the share of sample m's items that no earlier sample held (docs/protocol.md, section 4)."""
     new = [np.isin(items[m], items[:m], invert=True).mean() for m in range(1, len(items))]
     return float(np.mean(new))

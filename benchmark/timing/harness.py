@@ -1,4 +1,4 @@
-"""Latency and cost (PROTOCOL section 5): one request in, one slate out, a process per model, one thread.
+"""Latency and cost (docs/protocol.md, section 5): one request in, one slate out, a process per model, one thread.
 
 `time_runs` times the cells of a bench, last and alone. `latency` compares models: their requests are interleaved
 (A B C A B C ...), so that whatever else the machine does hits all alike, and ratios are paired by request.
@@ -182,7 +182,7 @@ def _time_run(run: Run, rerun: bool, listener: Tell | None, limits: Limits) -> R
 
 
 def measure(run: Run, requests: int, limits: Limits, report: Report | None = None) -> dict[str, Any]:
-    """All figures of one run's model, alone: see PROTOCOL section 5. A failure stands under `failed`, as its reason."""
+    """All figures of one run's model, alone (docs/protocol.md, section 5). A failure stands under `failed`, as its reason."""
     found: dict[str, Any] = {"threads": 1, "machine": machine().model_dump(), "sampling": run.spec.sampling,
                              "load_before": os.getloadavg()[0]}  # fmt: skip
     with TimedModel(run, limits) as model:

@@ -1,4 +1,4 @@
-"""The leak report (PROTOCOL section 1): what a model could know of the test part without having understood anything."""
+"""The leak report (docs/protocol.md, section 1): what can be known of the test part without understanding it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The evaluation embedding: in what space slates are compared (PROTOCOL section 3). No model takes it as input."""
+"""The evaluation embedding: where slates are compared (docs/protocol.md, section 3). No model takes it as input."""
 
 from __future__ import annotations
 

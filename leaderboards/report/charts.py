@@ -87,7 +87,7 @@ def _scales(board: Board, shown: Collection[str]) -> tuple[alt.Scale, alt.Scale,
 def named(system: System) -> str:
     """The system's label with the sampling settings that its speed hangs on.
 
-    A speed claim states its step count (PROTOCOL section 5).
+    A speed claim states its step count (docs/protocol.md, section 5).
     """
     sampling = system.runs[0].spec.sampling
     settings = [f"{name} {sampling[name]}" for name in STEPS if sampling.get(name)]  # passes=0: the model's own number

@@ -28,7 +28,7 @@ class TriePriorModel(SlateModel):
     seeded_fit = True
     card = ModelCard(
         title="Trie prior (retrieval factorised along semantic ids)",
-        paper="none: the prior of s2s:sids and higr, alone",
+        paper="none: the prior of s2s:sids, higr and maskgr, alone",
         conditions=frozenset({"prompt"}),
         summary="gamma x <prompt, item> as logits, summed up along the trie of semantic ids: dense retrieval seen "
         "through a beam over codes. With a beam as wide as the trie it is dense retrieval.",

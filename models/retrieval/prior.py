@@ -1,6 +1,6 @@
 """The retrieval prior: dense retrieval and BM25 as one score per item, for whoever wants it.
 
-One helper, offered to every model alike (PROTOCOL section 7); alone on the board as the model `hybrid`.
+One helper, offered to every model alike (docs/protocol.md, section 7); alone on the board as the model `hybrid`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The house stands as DESIGN says: rooms, arrows, lazy imports, nothing importable under a stranger's name."""
+"""The house stands as docs/design.md says: rooms, arrows, lazy imports, nothing importable under a stranger's name."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from slatebench.metrics.similarity import match_one_to_one
 
 
 def one_to_one_in_words(slate: list[int], references: list[int], s: dict[tuple[int, int], float]) -> list[float]:
-    """PROTOCOL section 3, line by line: no arrays, no sorting tricks."""
+    """docs/protocol.md, section 3, line by line: no arrays, no sorting tricks."""
     gains = [0.0] * len(slate)
     unused = set(references)
     for i, w in enumerate(slate):  # exact matches are paired first

@@ -50,7 +50,7 @@ def test_near_duplicates_over_several_blocks(monkeypatch):
 @given(st.integers(1, 12), st.integers(0, 12), st.integers(1, 10))
 def test_the_ceiling_is_that_of_the_best_slate_of_seen_items(size, seen, k):
     seen = min(seen, size)
-    relevant = [1] * min(seen, k) + [0] * (k - min(seen, k))  # by hand, from PROTOCOL section 2
+    relevant = [1] * min(seen, k) + [0] * (k - min(seen, k))  # by hand, from docs/protocol.md, section 2
     dcg = sum(rel / math.log2(i + 2) for i, rel in enumerate(relevant))
     ideal = sum(1 / math.log2(i + 2) for i in range(min(k, size)))
     precision = sum(rel * sum(relevant[: i + 1]) / (i + 1) for i, rel in enumerate(relevant))
@@ -102,7 +102,7 @@ def test_the_leak_of_the_real_bundles(real_data):
     data = load_dataset("bundle", source="real")
     report = audit(data)
     overall = dict(report.overall.iter_rows())
-    assert overall["slates_with_near_twin"] == pytest.approx(0.36, abs=0.01)  # PROTOCOL section 1
+    assert overall["slates_with_near_twin"] == pytest.approx(0.36, abs=0.01)  # docs/protocol.md, section 1
     assert overall["near_twins_in_group"] == pytest.approx(0.98, abs=0.015)
     assert overall["items_unseen"] == pytest.approx(0.18, abs=0.01)
     parts = {(part, measure): value for part, measure, value in report.parts.iter_rows()}
