@@ -1,4 +1,4 @@
-"""The order in which a slate's items are emitted: one helper, offered to all models alike (docs/protocol.md, section 7).
+"""The order in which a slate's items are emitted: one helper, offered to all alike (docs/protocol.md, section 7).
 
 Shapes: P prompts, S samples, K slots, N items, d dims. Empty slots always go last; ties keep the order they had.
 """

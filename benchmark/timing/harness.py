@@ -182,7 +182,7 @@ def _time_run(run: Run, rerun: bool, listener: Tell | None, limits: Limits) -> R
 
 
 def measure(run: Run, requests: int, limits: Limits, report: Report | None = None) -> dict[str, Any]:
-    """All figures of one run's model, alone (docs/protocol.md, section 5). A failure stands under `failed`, as its reason."""
+    """All figures of one run's model, alone (docs/protocol.md, section 5). A failure stands under `failed`."""
     found: dict[str, Any] = {"threads": 1, "machine": machine().model_dump(), "sampling": run.spec.sampling,
                              "load_before": os.getloadavg()[0]}  # fmt: skip
     with TimedModel(run, limits) as model:

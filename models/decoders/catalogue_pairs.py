@@ -1,6 +1,6 @@
 """Auxiliary catalogue pairs: an item's own text or its category as a prompt, the item as the slate.
 
-One helper, offered to every model alike (docs/protocol.md, section 7): most items of new slates are in no train slate, and
+One helper, offered to all alike (docs/protocol.md, section 7): most items of new slates are in no train slate, and
 item metadata is open to every model.
 """
 

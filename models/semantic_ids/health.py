@@ -1,4 +1,4 @@
-"""Health of semantic ids (docs/protocol.md, section 4): collisions, use of codebooks, purity of prefixes; the collapse gate.
+"""Health of semantic ids (docs/protocol.md, section 4): collisions, use of codebooks, purity of prefixes; a gate.
 
 Concentration and Consistency are HiGR's names (arXiv 2512.24787): share of the majority category, and share of
 same-category pairs, within groups of items that share a prefix. Both grow with the number of groups: never read one
