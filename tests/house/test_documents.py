@@ -38,6 +38,22 @@ def test_the_commands_of_the_readme_exist(slatebench: Callable[..., Any]) -> Non
         assert done.code == 0, f"{command}: {done.err}"
 
 
+def table(mark: str) -> list[str]:
+    """The lines that README shows between `<!-- mark -->` and `<!-- end -->`."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return text.split(f"<!-- {mark} -->\n")[1].split("<!-- end -->")[0].strip().splitlines()
+
+
+def test_the_readme_lists_every_model_and_dataset() -> None:
+    from slatebench.datasets.card import builtin_cards
+    from slatebench.leaderboards.tables import table as markdown
+    from slatebench.models.registry import BUILTIN
+
+    assert table("models") == markdown(("name", "what"), [(f"`{n}`", m.title) for n, m in BUILTIN.items()])
+    cards = [(f"`{n}`", c.title, f"`{c.twin}`" if c.twin else "–") for n, c in builtin_cards().items()]
+    assert table("datasets") == markdown(("name", "what", "stands in where it can't be had"), cards)
+
+
 def test_the_make_targets_of_the_readme_exist() -> None:
     used = set(re.findall(r"make ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
     there = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
