@@ -54,6 +54,21 @@ def test_the_readme_lists_every_model_and_dataset() -> None:
     assert table("datasets") == markdown(("name", "what", "stands in where it can't be had"), cards)
 
 
+def heads(lines: list[str]) -> list[str]:
+    """Heads of the columns of a board as the terminal shows it."""
+    return [cell.strip() for cell in next(line for line in lines if line.startswith("┃")).strip("┃").split("┃")]
+
+
+def test_the_board_of_the_readme_has_the_form_of_todays(slatebench: Callable[..., Any], tmp_path: Path) -> None:
+    quick = ("--budget", "smoke", "--no-latency", "--runs", str(tmp_path))
+    done = slatebench("bench", "bm25", "--dataset", "tiny", *quick, COLUMNS="100")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = [line for line in text.splitlines() if line[:1] in ("┃", "│")]
+    assert done.code == 0 and heads(shown) == heads(done.out.splitlines())
+    systems = [line.split("│")[2].strip() for line in shown[1:]]
+    assert {"bm25", "random", "popularity", "ceiling:reference"} <= set(systems) and len({*map(len, shown)}) == 1
+
+
 def test_the_make_targets_of_the_readme_exist() -> None:
     used = set(re.findall(r"make ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
     there = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
