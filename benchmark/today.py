@@ -134,8 +134,19 @@ def told_of(run: Run) -> list[str]:
     """What a person must be told of a run that was named by its folder: a twin's, not of today, not the newest, ..."""
     now = today_of(run)
     stale = now.stale(run)
-    found = [run.record.notice, *now.notices, stale and f"the run in {run.folder} is {stale}"]
-    return [text for text in found if text]
+    return once(run.record.notice, *now.notices, stale and f"the run in {run.folder} is {stale}")
+
+
+def once(*notices: str | None) -> list[str]:
+    """The notices, each once; that a twin stands in for real data is told once, whatever reason was found when.
+
+    >>> once(None, "NOT REAL DATA: 'a' stands in for 'b': not here", "NOT REAL DATA: 'a' stands in for 'b': no network")
+    ["NOT REAL DATA: 'a' stands in for 'b': not here"]
+    """
+    first: dict[str, str] = {}
+    for notice in filter(None, notices):
+        first.setdefault(notice.split("': ")[0] if notice.startswith("NOT REAL DATA") else notice, notice)
+    return list(first.values())
 
 
 def _unchecked(name: str) -> str:

@@ -13,8 +13,6 @@ from ..datasets.schema import EMPTY, Catalog, Slates
 from .checked import damaged, diagnostics_of, slates_of
 from .records import Run
 
-# --- files and facts ---------------------------------------------------------------------------------
-
 
 def write_slates(folder: Path, slates: Slates, requests: pl.DataFrame, catalog: Catalog) -> None:
     """slates.parquet in original ids (request, sample, items; null = empty slot) and diagnostics.parquet."""

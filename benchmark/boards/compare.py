@@ -18,7 +18,7 @@ from ...leaderboards.records import Run, list_runs, read_run, runs_folder
 from ...metrics.base import Scores
 from ...metrics.registry import metric_info
 from ...metrics.statistics import bootstrap_interval, holm, paired_permutation_test, win_tie_loss
-from ..today import Today, no_runs, today, told_of
+from ..today import Today, no_runs, once, today, told_of
 
 
 @dataclass(frozen=True)
@@ -192,8 +192,8 @@ def find_pair(a: str, b: str, dataset: str | None, part: str, budget: str | None
         if now is not None and name in named:
             _refuse_failed(name, side_runs, found, now)
     _refuse_unlike(runs_a[0], runs_b[0])
-    told = dict.fromkeys(run.record.notice for run in (*runs_a, *runs_b) if run.record.notice)
-    return Pair(runs_a, runs_b, list(dict.fromkeys([*told, *(now.notices if now else []), *notices])))
+    told = [run.record.notice for run in (*runs_a, *runs_b)]
+    return Pair(runs_a, runs_b, once(*told, *(now.notices if now else []), *notices))
 
 
 def _of_today(name: str, found: list[Run], now: Today, part: str, budget: str | None, folder: Path) -> list[Run]:

@@ -17,7 +17,7 @@ from ..claims.catalogue import CLAIMS
 from ..claims.report import as_markdown as claims_markdown
 from ..claims.report import pair_up
 from ..claims.results import merge_published, read_results
-from ..today import today_of
+from ..today import once, today_of
 from .compare import paired
 
 AGAINST = ("bm25", "dense", "hybrid", "prompt2vec", "trie-prior", "set-regressor")
@@ -104,7 +104,7 @@ def _board(dataset: str, runs: list[Run], ablations: bool = True) -> Board:
     of_dataset = [run for run in runs if run.spec.dataset == dataset]
     now = today_of(of_dataset[0])
     board = build_board(of_dataset, dataset, ablations=ablations, stale=now.stale)
-    board.notices.extend(now.notices)
+    board.notices[:] = once(*board.notices, *now.notices)
     return board
 
 

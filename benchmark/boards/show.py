@@ -7,7 +7,7 @@ from pathlib import Path
 from ...leaderboards.board import Board, NoRuns, build_board
 from ...leaderboards.records import list_runs, runs_folder
 from ...leaderboards.schema import Budget, RunSpec
-from ..today import no_runs, today
+from ..today import no_runs, once, today
 
 
 def leaderboard(
@@ -42,5 +42,5 @@ def leaderboard(
     except NoRuns as error:
         raise no_runs(str(error), now, folder) from error
     board.not_comparable.extend(("unreadable record", problem) for problem in problems)
-    board.notices.extend(notice for notice in now.notices if notice not in board.notices)
+    board.notices[:] = once(*board.notices, *now.notices)
     return board

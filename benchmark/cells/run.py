@@ -1,6 +1,6 @@
 """One cell, start to end: spec -> dataset -> features -> fit (or cached fit) -> generate -> score -> record.
 
-Timing is done afterwards, last and alone (latency.py); MLflow and the table on screen follow from the record.
+Timing is done afterwards, last and alone (timing/); MLflow and the table on screen follow from the record.
 """
 
 from __future__ import annotations

@@ -11,9 +11,6 @@ from .statistics import Figure, Statistic
 Verdict = Literal["held", "not held", "inconclusive", "not run"]
 
 
-# --- what a claim is made of --------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class System:
     """A system of an experiment: a model's address, values set by hand, and what it learns from."""

@@ -17,9 +17,6 @@ from .claim import Verdict
 T = TypeVar("T")
 
 
-# --- running -------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Result:
     """What came of a claim on a dataset; `reason`: why it was not run, or why it has no interval."""

@@ -18,8 +18,6 @@ LINE_LIMIT = 2000  # characters of a line that are read at once and kept
 TRACE_LIMIT = 20_000  # characters of a traceback
 
 
-# --- the child ---------------------------------------------------------------------------------------
-
 Answer = Callable[[dict[str, Any], Callable[..., None], Callable[..., None]], None]  # answer(command, say, report)
 
 

@@ -10,7 +10,7 @@ from ...datasets.vectors.text_encoder import DEFAULT_ENCODER
 from ...leaderboards.records import Run, list_runs, runs_folder
 from ...models.base import SlateModel, resolve
 from ...models.registry import contained, model_class, parse_model
-from ..today import today
+from ..today import once, today
 
 
 def load_fitted(
@@ -48,7 +48,7 @@ def find_or_fit(
         run = of_today[-1]
         failed = now.failed_since(run, found)
         later = f"a later run of {model} {failed.record.state}: {failed.record.reason}" if failed else None
-        notes = [*now.notices, *(text for text in (run.record.notice, later) if text)]
+        notes = once(run.record.notice, *now.notices, later)
     else:
         none = f"no fitted run of {model} on {dataset} yet"
         none = f"the newest run of {model} on {now.dataset} is {now.stale(fitted[-1])}" if fitted else none
@@ -58,7 +58,7 @@ def find_or_fit(
         notes += result.notices
         if run.record.state != "done":
             raise UsageError(f"{model} could not be fitted on {dataset}: {run.record.reason}")
-    return run, [*dict.fromkeys(notes), f"from {run.folder}"]
+    return run, [*once(*notes), f"from {run.folder}"]
 
 
 def _fitted_runs(model: str, overrides: dict[str, Any], runs: list[Run]) -> list[Run]:

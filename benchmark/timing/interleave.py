@@ -16,8 +16,6 @@ from ..cells.machine import machine
 from .harness import BATCHES, WARM_UP, Limits, Report, TimedModel, lock_of, prompt_rows
 from .percentiles import PERCENTILES, paired_ratio, percentiles
 
-# --- several models, interleaved ------------------------------------------------------------------------
-
 
 @dataclass(frozen=True)
 class Contender:

@@ -16,9 +16,6 @@ PERCENTILES = (50, 95, 99)
 RESAMPLES = 2000
 
 
-# --- figures from samples ----------------------------------------------------------------------------
-
-
 def percentiles(samples: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, float | bool | int]:
     """Percentiles of latency samples with 95 % bootstrap intervals.
 

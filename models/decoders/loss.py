@@ -57,9 +57,6 @@ class SlateNetwork(nn.Module):
         return torch.cat([self.scales, self.scales.new_ones(1)])
 
 
-# --- the loss -----------------------------------------------------------------------------------------------
-
-
 class DecodingTask(SlateTask):
     """Cross entropy of the units of train slates, in a new order each time."""
 

@@ -46,9 +46,6 @@ ROWS = 512  # slates that go through the network at once when sampling
 CENTRES: dict[str, type[Prompt2Vec]] = {"prompt2vec": Prompt2Vec, "neighbours": PromptCentre}  # by Config.centre
 
 
-# --- the model ----------------------------------------------------------------------------------------------
-
-
 class DMSG(SlateModel):
     """Samples a slate's item vectors from noise, then takes the nearest items."""
 

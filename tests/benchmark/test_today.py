@@ -150,7 +150,9 @@ def test_the_twin_is_found_by_the_real_name_and_loudly(
     assert bench("popularity", "lost", runs=tmp_path, **QUICK).ok  # `lost` can't be had: its twin `tiny` stands in
     board = leaderboard("lost", runs=tmp_path)
     assert board.dataset == "tiny" and any("NOT REAL DATA: 'tiny' stands in for 'lost'" in n for n in board.notices)
+    assert sum("NOT REAL DATA" in notice for notice in board.notices) == 1  # once, though two reasons were found
     found = compare("popularity", "random", dataset="lost", runs=tmp_path)
+    assert sum("NOT REAL DATA" in notice for notice in found.notices) == 1
     assert found.dataset == "tiny" and "NOT REAL DATA" in " ".join(found.notices)
     assert "NOT REAL DATA" in " ".join(gate("popularity", "random", dataset="lost", runs=tmp_path).notices)
     assert "NOT REAL DATA" in " ".join(generate("popularity", "lost", "tent", runs=tmp_path).notes)
