@@ -239,7 +239,7 @@ def test_warm_cache_loads_nothing_heavy():
 def test_six_processes_encode_once(tmp_path):
     code = """
 import os, pathlib, time
-from slatebench.datasets import text_encoder as te
+from slatebench.datasets.vectors import text_encoder as te
 from slatebench.datasets.vectors.features import make_features
 encode = te.HashEncoder.encode
 def slow(self, texts, *, tokens=False):
