@@ -196,14 +196,9 @@ class DMSG(SlateModel):
             return evaluate(self.generate(data.valid_requests, data.slate_length))
 
         report = fit_network(
-            joint or task,
-            data.slates.height,
-            c,
-            seed=seed_of(seed, "train"),
-            evaluate=evaluate and check,
-            progress=progress,
-            checkpoint=checkpoint_file(self, data, seed),
-        )
+            joint or task, data.slates.height, c, seed=seed_of(seed, "train"), evaluate=evaluate and check,
+            progress=progress, checkpoint=checkpoint_file(self, data, seed),
+        )  # fmt: skip
         self.network.to(pick_device(c))
         take_over()
         kept = float(((items - self.space.mean) @ self.space.basis).var(axis=0).sum() / items.var(axis=0).sum())
@@ -219,15 +214,9 @@ class DMSG(SlateModel):
     def _new_network(self, text_dim: int) -> SlateDenoiser:
         c = self.config
         return SlateDenoiser(
-            self.space.basis.shape[1],
-            text_dim,
-            width=c.width,
-            layers=c.layers,
-            heads=c.heads,
-            factor=c.feedforward,
-            dropout=c.dropout,
-            prompt_layers=c.prompt_layers,
-        )
+            self.space.basis.shape[1], text_dim, width=c.width, layers=c.layers, heads=c.heads, factor=c.feedforward,
+            dropout=c.dropout, prompt_layers=c.prompt_layers,
+        )  # fmt: skip
 
     def _enter(self, catalog: Catalog, features: Features) -> None:
         """Everything that hangs on the catalogue."""

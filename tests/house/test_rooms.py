@@ -1,4 +1,4 @@
-"""No import circle: not between files, nor between the folders of a floor, not even by an import in a function."""
+"""No import circle, not even by an import in a function: between files, or folders. No crowded folder, no long file."""
 
 from __future__ import annotations
 
@@ -122,3 +122,10 @@ def test_the_circle_test_can_see_a_circle(tmp_path: Path, late: bool) -> None:
     (tmp_path / "models" / "two.py").write_text("def f():\n    from . import one\n" if late else "from .one import b\n")
     paths = sorted((tmp_path / "models").glob("*.py"))
     assert circles(arrows(paths, tmp_path)) == [["models/one.py", "models/two.py"]]
+
+
+def test_no_file_is_long() -> None:
+    limits = dict.fromkeys(files(), 400) | dict.fromkeys((ROOT / "tests").rglob("*.py"), 500)
+    long = {path.relative_to(ROOT).as_posix(): n for path, most in limits.items()
+            if (n := len(path.read_text(encoding="utf-8").splitlines())) > most}  # fmt: skip
+    assert not long, f"do these hold two things? {long}"
