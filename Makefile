@@ -25,10 +25,10 @@ setup: $(READY) ## make .venv from constraints.txt (once; about 3 GB)
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than Python 3.11: make PYTHON=python3.11 ..."; exit 1; }
-	@echo "setting up $(VENV) from constraints.txt: some minutes, once"
+	@echo "setting up $(VENV) from constraints.txt: about 3 GB and 3 to 10 minutes, once; pip says what it is at"
 	@$(PYTHON) -m venv $(VENV) || \
 		{ echo "error: $(PYTHON) can't make a virtual environment (on Debian: apt install python3-venv)"; exit 1; }
-	@PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 bench: $(READY) ## run MODEL on DATASET: fit, generate, score, time, record, board
