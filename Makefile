@@ -28,7 +28,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) from constraints.txt: about 3 GB and 3 to 10 minutes, once; pip says what it is at"
 	@$(PYTHON) -m venv $(VENV) || \
 		{ echo "error: $(PYTHON) can't make a virtual environment (on Debian: apt install python3-venv)"; exit 1; }
-	@PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --disable-pip-version-check --editable '.[dev]'
+	@PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --disable-pip-version-check --editable '.[dev]' 1>&2
 	@touch $@
 
 bench: $(READY) ## run MODEL on DATASET: fit, generate, score, time, record, board
