@@ -19,9 +19,6 @@ _closed = False  # of the whole process: a thread that a model starts is no way 
 _tried: str | None = None  # the part whose closed references were last asked for
 
 
-_tried: str | None = None  # the part whose closed references were last asked for
-
-
 @contextmanager
 def references_closed(closed: bool = True) -> Iterator[None]:
     """Close the references while a model fits or generates (and open them again around `evaluate`).

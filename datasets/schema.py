@@ -25,6 +25,7 @@ from .references import references_closed, refuse_if_closed
 Source = Literal["real", "synthetic"]
 PartName = Literal["train", "valid", "test"]
 
+PARTS: tuple[PartName, ...] = ("train", "valid", "test")
 EMPTY = -1  # a slot left empty: a miss in every metric
 
 CATALOG_SCHEMA = {
@@ -240,6 +241,3 @@ class Slates:
                 raise FaultySlates(f"diagnostic '{name}' has shape {np.shape(values)}, expected {(P, samples)}")
             if not np.isfinite(values).all():
                 raise FaultySlates(f"diagnostic '{name}' holds NaN or infinity ({where(~np.isfinite(values))})")
-
-
-PARTS: tuple[PartName, ...] = ("train", "valid", "test")

@@ -18,6 +18,8 @@ from ...leaderboards.schema import Budget, RunSpec
 CEILING = "ceiling"
 JSON_KINDS = ("float", "int", "str", "bool", "list", "dict", "NoneType")  # what pydantic adds to a JSON value's place
 
+Report = Callable[..., None]  # report(phase, step=0, total=0, message="")
+
 
 class Cell(BaseModel):
     """What was asked for; unset values follow from the dataset's card, the model and the budget."""
@@ -93,6 +95,3 @@ class Plan:
 def seeded(seed: int, stream: str) -> int:
     """A seed derived by name: initialisation and sampling never share a stream."""
     return int(np.frombuffer(hashlib.sha256(f"{seed}|{stream}".encode()).digest()[:4], dtype=np.uint32)[0])
-
-
-Report = Callable[..., None]  # report(phase, step=0, total=0, message="")

@@ -30,6 +30,8 @@ from .cell import Plan, Report, seeded
 from .data import Data, cutoffs_of
 from .machine import libraries, other_libraries
 
+FIT = "fit.json"  # what a fit reported, and what must be so that it is used again
+
 
 def fit_folder(runs: Path, plan: Plan) -> Path:
     """Where the fitted model of a plan is kept, apart from its runs: a change of Sampling never fits again."""
@@ -40,9 +42,6 @@ def fit_folder(runs: Path, plan: Plan) -> Path:
     key["seed"] = spec.seed if model_class(name).seeded_fit else 0
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     return runs / ".fits" / spec.dataset / name / digest
-
-
-FIT = "fit.json"  # what a fit reported, and what must be so that it is used again
 
 
 @dataclass(frozen=True)
