@@ -17,7 +17,17 @@ import polars as pl
 
 from .card import DatasetCard
 from .errors import DataError, UsageError
-from .schema import CATALOG_SCHEMA, PARTS, REFERENCE_SCHEMA, REQUEST_SCHEMA, Catalog, Part, PartName, SlateDataset
+from .schema import (
+    CATALOG_SCHEMA,
+    PARTS,
+    REFERENCE_SCHEMA,
+    REQUEST_SCHEMA,
+    Catalog,
+    Part,
+    PartName,
+    Repeats,
+    SlateDataset,
+)
 from .split import hash_order
 from .text import NEEDLESS
 
@@ -42,10 +52,9 @@ def build_dataset(card: DatasetCard, items: pl.DataFrame, slates: pl.DataFrame, 
         DataError: duplicate id, unknown item, empty slate, item repeated in a slate, unknown or empty part.
     """
     where = f"dataset '{card.name}'"
-    items, slates = _composed(items, ["id"]), _composed(slates, ["request", "prompt", "group", "items", *ID_LISTS])
-    _need_columns(items, ITEM_COLUMNS, f"{where}, items")
+    items = item_frame(items, where)
+    slates = composed_frame(slates, ["request", "prompt", "group", "items", *ID_LISTS])
     _need_columns(slates, ["request", "prompt", "group", "items", "part"], f"{where}, slates")
-    _no_repeats(items["id"], f"{where}: item id")
     _no_repeats(slates["request"], f"{where}: request id")
 
     columns = {name: slates[name] if name in slates.columns else None for name in (*ID_LISTS, "items")}
@@ -54,13 +63,12 @@ def build_dataset(card: DatasetCard, items: pl.DataFrame, slates: pl.DataFrame, 
     )
     _check_slates(rows, where)
 
-    counts = _train_counts(rows.filter(part="train")["items"], items.height)
-    catalog = items.select(ITEM_COLUMNS).with_columns(train_count=counts)
+    counts = train_counts(rows.filter(part="train")["items"], items.height)
     return SlateDataset(
         name=card.name,
         source=card.source,
         card=card,
-        catalog=Catalog(_cast(catalog, CATALOG_SCHEMA, f"{where}, items")),
+        catalog=Catalog(items.with_columns(train_count=counts)),
         train=_part("train", rows),
         valid=_part("valid", rows),
         test=_part("test", rows),
@@ -69,8 +77,20 @@ def build_dataset(card: DatasetCard, items: pl.DataFrame, slates: pl.DataFrame, 
     )
 
 
+def item_frame(items: pl.DataFrame, where: str) -> pl.DataFrame:
+    """The items as a catalogue has them (ITEM_COLUMNS), checked; their train counts are still to come.
+
+    Raises:
+        DataError: a column is missing, of another kind or holds a null; an id is given twice.
+    """
+    items = composed_frame(items, ["id"])
+    _need_columns(items, ITEM_COLUMNS, f"{where}, items")
+    _no_repeats(items["id"], f"{where}: item id")
+    return _cast(items, {name: CATALOG_SCHEMA[name] for name in ITEM_COLUMNS}, f"{where}, items")
+
+
 def with_train_share(dataset: SlateDataset, share: float) -> SlateDataset:
-    """The same catalogue, validation and test part, with about `share` of the train slates.
+    """The same catalogue, validation and test part, with about `share` of the train slates, or of the users' sequences.
 
     Whole groups are kept, in `hash_order`: a smaller share is part of every larger one.
 
@@ -81,22 +101,43 @@ def with_train_share(dataset: SlateDataset, share: float) -> SlateDataset:
         raise UsageError(f"train share {share:g}: choose more than 0 and at most 1")
     if share == 1:
         return dataset
-    requests = dataset.train.requests
-    sizes = requests["group"].value_counts().sort("group")
+    requests, sequences = dataset.train.requests, dataset.sequences
+    sizes = (requests["group"] if sequences is None else sequences["user"]).alias("group").value_counts().sort("group")
     sizes = sizes[hash_order(sizes["group"].to_list(), dataset.split_seed)]
     count = sizes["count"].to_numpy().astype(np.int64)
-    taken = sizes["group"].filter(pl.Series(np.cumsum(count) - count / 2 <= share * requests.height))
-    train = dataset.train.only(requests.filter(pl.col("group").is_in(taken.implode()))["request"])
+    taken = sizes["group"].filter(pl.Series(np.cumsum(count) - count / 2 <= share * count.sum())).implode()
+    train = dataset.train.only(requests.filter(pl.col("group").is_in(taken))["request"])
     if not len(train):
         raise UsageError(f"train share {share:g}: no train slate of {dataset.name} is left, choose more")
-    items = dataset.catalog.items.with_columns(
-        train_count=_train_counts(train.references["items"], len(dataset.catalog))
-    )
-    return replace(dataset, train=train, catalog=Catalog(items))
+    if sequences is not None:
+        sequences = sequences.filter(pl.col("user").is_in(taken))
+    learnt = train.references["items"] if sequences is None else sequences["items"]
+    items = dataset.catalog.items.with_columns(train_count=train_counts(learnt, len(dataset.catalog)))
+    return replace(dataset, train=train, catalog=Catalog(items), sequences=sequences)
 
 
-def _train_counts(slates: pl.Series, n_items: int) -> pl.Series:
-    """Train slates per item [N]."""
+def asked_as(dataset: SlateDataset, repeats: Repeats, requests: int | None) -> SlateDataset:
+    """The same dataset, of whose validation and test part `requests` are asked (None: all), by the hash of their id.
+
+    Whether items of a history may be emitted again stands in a column of the requests (`schema.forbidden`).
+    """
+
+    if dataset.sequences is None and requests is None:
+        return dataset
+
+    def asked(part: Part) -> Part:
+        if requests is not None and len(part) > requests:
+            ids = part.requests["request"].to_list()
+            part = part.only([ids[row] for row in hash_order(ids, 0)[:requests]])
+        if dataset.sequences is None:
+            return part
+        return part.with_requests(part.requests.with_columns(repeats=pl.lit(repeats == "allowed")))
+
+    return replace(dataset, whole=dataset.fingerprint, valid=asked(dataset.valid), test=asked(dataset.test))
+
+
+def train_counts(slates: pl.Series, n_items: int) -> pl.Series:
+    """Train slates (or interactions) per item [N]."""
     counts = np.bincount(slates.explode(empty_as_null=False).to_numpy(), minlength=n_items)
     return pl.Series(counts, dtype=pl.Int64)
 
@@ -119,7 +160,7 @@ def _cast(frame: pl.DataFrame, schema: dict[str, Any], where: str) -> pl.DataFra
     return frame.select(*schema)
 
 
-def _composed(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+def composed_frame(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
     """The frame with its strings in these columns in the form of `text.composed`."""
 
     def one_form(strings: pl.Expr) -> pl.Expr:

@@ -37,6 +37,8 @@ class CardStatistics(_Strict):
     test: int
     groups: int
     reference_slots: int
+    users: int | None = None  # whose histories are learnt from
+    interactions: int | None = None  # of them, in train
     first_item: str
     middle_item: str
     last_item: str

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from .card import DatasetCard
-from .schema import EMPTY, PartName, SlateDataset, Slates
+from .schema import EMPTY, PartName, SlateDataset, Slates, forbidden
 from .synthetic import World, latent, request_rows
 
 WITH_ORACLE = "slatebench.datasets.synthetic:load"  # only this loader knows the latent themes
@@ -38,7 +38,7 @@ def ceilings(dataset: SlateDataset, part: PartName, k: int) -> dict[str, Slates]
         k: slots of a slate.
 
     Returns:
-        Slates of one sample each; a request's seed items are never in them.
+        Slates of one sample each; what a request forbids is never in them.
     """
     data = dataset.part(part)
     row, item = _reference_slots(data.requests, data.references)
@@ -54,10 +54,11 @@ def ceilings(dataset: SlateDataset, part: PartName, k: int) -> dict[str, Slates]
 
 
 def _reference_slots(requests: pl.DataFrame, references: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Row of the request and item of each reference slot in order, without seed items and repeats."""
-    numbered = requests.select("request", "seed_items").with_row_index("row")
+    """Row of the request and item of each reference slot in order, without what may not be emitted and repeats."""
+    numbered = requests.select("request", barred=pl.Series(forbidden(requests), dtype=pl.List(pl.Int64)))
+    numbered = numbered.with_row_index("row")
     slots = numbered.join(references, on="request", maintain_order="left").explode("items").drop_nulls("items")
-    slots = slots.filter(~pl.col("items").is_in("seed_items")).unique(["row", "items"], maintain_order=True)
+    slots = slots.filter(~pl.col("items").is_in("barred")).unique(["row", "items"], maintain_order=True)
     return slots["row"].to_numpy().astype(np.int64), slots["items"].to_numpy()
 
 

@@ -39,6 +39,8 @@ def statistics(dataset: SlateDataset, *, fingerprint: bool = True) -> CardStatis
         test=len(dataset.test),
         groups=pl.concat([part.requests["group"] for part in parts]).n_unique(),
         reference_slots=reference_slots,
+        users=None if dataset.sequences is None else dataset.sequences.height,
+        interactions=None if dataset.sequences is None else int(dataset.sequences["items"].list.len().sum()),
         first_item=item(0),
         middle_item=item(items.height // 2),
         last_item=item(-1),
@@ -75,7 +77,7 @@ def differences(dataset: SlateDataset, *, fingerprint: bool) -> list[str]:
 
 def freeze(dataset: SlateDataset) -> str:
     """The `[statistics]` block for the card of `dataset`, as TOML."""
-    values = statistics(dataset).model_dump()
+    values = statistics(dataset).model_dump(exclude_none=True)
     # a JSON string is a TOML basic string; numbers are the same in both
     return "\n".join(
         ["[statistics]", *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())]

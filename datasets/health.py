@@ -11,8 +11,7 @@ import numpy as np
 from .files.array_cache import cache_folder, cached_array
 from .schema import PARTS, SlateDataset
 from .text import words
-from .vectors.evaluation import EvaluationSpace
-from .vectors.features import slates_of
+from .vectors.evaluation import EvaluationSpace, whole_lists
 from .vectors.text_encoder import TextEncoder
 
 TOLD_FROM = 0.05  # share of the texts from which a person is told
@@ -38,7 +37,7 @@ def text_health(
     parts = [dataset.part(name) for name in PARTS]
     prompts = sorted({prompt for part in parts for prompt in part.requests["prompt"]} - {""})
     texts = {"items": dataset.catalog.texts, "prompts": prompts}
-    held = sorted({item for part in parts for slate in slates_of(part) for item in slate})
+    held = sorted({item for items in whole_lists(dataset) for item in items})
     found: dict[str, float] = {"items": len(dataset.catalog), "slate_items": len(held), "prompts": len(prompts)}
     found |= {f"{name}_without_words": sum(not words(text) for text in of) for name, of in texts.items()}
     found["slate_items_without_vector"] = int((~space.vectors[held].any(axis=1)).sum())

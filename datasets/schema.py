@@ -1,4 +1,4 @@
-"""The shapes of the data that every room of the suite shares: catalogue, requests, references, slates.
+"""The shapes of the data that every room of the suite shares: catalogue, requests, references, sequences, slates.
 
 Sizes in docstrings: P prompts (requests), S samples, K slots, N items, d dims.
 """
@@ -42,7 +42,19 @@ REQUEST_SCHEMA = {
     "seed_items": pl.List(pl.Int64),  # part of the question, never emitted
     "group": pl.String,  # the split's key: groups, not rows, are independent evidence
 }
+# requests of a task that asks with histories; once they are asked (`asked_as`), a column `repeats` says whether items
+# of the history may be emitted again
+HISTORY_SCHEMA = REQUEST_SCHEMA | {
+    "history_times": pl.List(pl.Int64),  # unix seconds, one per item of the history; null where unknown
+    "request_time": pl.Int64,  # when the answer is wanted; null where unknown
+}
 REFERENCE_SCHEMA = {"request": pl.String, "items": pl.List(pl.Int64)}
+SEQUENCE_SCHEMA = {
+    "user": pl.String,
+    "items": pl.List(pl.Int64),  # train items, oldest first
+    "times": pl.List(pl.Int64),  # unix seconds; null where unknown
+}
+Repeats = Literal["excluded", "allowed"]
 
 
 @dataclass(frozen=True)
@@ -133,10 +145,20 @@ class Part:
         with references_closed(False):
             return Part(self.name, self.requests.filter(chosen), self.references.filter(chosen))
 
+    def with_requests(self, requests: pl.DataFrame) -> Part:
+        """The part with another table of the same requests."""
+        with references_closed(False):
+            return Part(self.name, requests, self.references)
+
 
 @dataclass(frozen=True)
 class SlateDataset:
-    """A dataset, split and ready: the same content and split always have the same fingerprint."""
+    """A dataset, split and ready: the same content and split always have the same fingerprint.
+
+    Attributes:
+        sequences: what users had, in order (SEQUENCE_SCHEMA): train items alone; None where there are no histories.
+        whole: the fingerprint of the dataset that this one asks a choice of requests of.
+    """
 
     name: str
     source: Source
@@ -147,6 +169,8 @@ class SlateDataset:
     test: Part
     slate_length: int
     split_seed: int = 0
+    sequences: pl.DataFrame | None = None
+    whole: str | None = None
 
     def part(self, name: PartName) -> Part:
         """The part of that name."""
@@ -155,6 +179,8 @@ class SlateDataset:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over the canonical content and the split (first 16 hex digits)."""
+        if self.whole is not None:
+            return self.whole
         digest = hashlib.sha256()
         digest.update(f"{self.name}|{self.source}|{self.slate_length}".encode())
         digest.update(_frame_digest(self.catalog.items))
@@ -163,6 +189,8 @@ class SlateDataset:
                 digest.update(part.name.encode())
                 digest.update(_frame_digest(part.requests))
                 digest.update(_frame_digest(part.references))
+        if self.sequences is not None:
+            digest.update(_frame_digest(self.sequences))
         return digest.hexdigest()[:16]
 
 
@@ -182,6 +210,8 @@ def make_requests(
 ) -> pl.DataFrame:
     """Requests for typed prompts (REQUEST_SCHEMA); the id is the hash of the composed text and, if given, the items.
 
+    Where histories are asked with, `asked_as` says what may be emitted.
+
     >>> make_requests(["camping trip"])["request"][0]
     'typed-e35c35335bcf'
     """
@@ -196,6 +226,17 @@ def make_requests(
         {"request": ids, "prompt": prompts, "history": histories, "seed_items": seed_items, "group": ids},
         schema=REQUEST_SCHEMA,
     )
+
+
+def forbidden(requests: pl.DataFrame) -> list[list[int]]:
+    """The items that no slate may hold, per request: its seed items, and its history unless repeats are allowed.
+
+    A history may be repeated where no column `repeats` says otherwise: there it stands beside a prompt.
+    """
+    if "repeats" not in requests.columns:
+        return requests["seed_items"].to_list()
+    had = pl.when("repeats").then(pl.lit([], pl.List(pl.Int64))).otherwise("history")
+    return requests.select(pl.concat_list("seed_items", had))["seed_items"].to_list()
 
 
 @dataclass
@@ -231,11 +272,17 @@ class Slates:
         repeats = (ordered[..., 1:] == ordered[..., :-1]) & (ordered[..., 1:] != EMPTY)
         if repeats.any():
             raise FaultySlates(f"an item is repeated inside a slate ({where(repeats)})")
-        seeds = requests["seed_items"].to_list()
-        if any(seeds):
-            emitted = np.stack([np.isin(items[p], seeds[p]) for p in range(P)])
+        barred = forbidden(requests)
+        if any(barred):
+            # one number per (request, item), so that one look-up serves all requests
+            row = np.repeat(np.arange(P), [len(row) for row in barred])
+            keys = row * n_items + np.concatenate([np.asarray(row, np.int64) for row in barred])
+            emitted = np.isin(np.arange(P)[:, None, None] * n_items + items, keys) & (items != EMPTY)
             if emitted.any():
-                raise FaultySlates(f"a seed item of the request was emitted ({where(emitted)})")
+                p, s = np.argwhere(emitted)[0][:2]
+                seed = bool(np.isin(items[p, s], requests["seed_items"][int(p)].to_numpy()).any())
+                what = "a seed item" if seed else "an item of the history"
+                raise FaultySlates(f"{what} of the request was emitted ({where(emitted)})")
         for name, values in self.diagnostics.items():
             if np.shape(values) != (P, samples):
                 raise FaultySlates(f"diagnostic '{name}' has shape {np.shape(values)}, expected {(P, samples)}")

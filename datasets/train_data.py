@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from .schema import Catalog, SlateDataset
+from .tasks import task_named
 
 if TYPE_CHECKING:
     from .vectors.features import Features
@@ -20,6 +21,8 @@ class TrainData:
 
     Attributes:
         slates: train requests (REQUEST_SCHEMA) with their slates in a column `items`.
+            Of a task that asks with histories: each user's last slate before those of validation and test.
+        sequences: what users had before validation and test (SEQUENCE_SCHEMA); None where there are no histories.
         valid_requests: the requests whose slates the `evaluate` handed to `fit` expects, in this order.
     """
 
@@ -30,13 +33,14 @@ class TrainData:
     slates: pl.DataFrame
     valid_requests: pl.DataFrame
     slate_length: int
+    sequences: pl.DataFrame | None = None
 
 
-def train_data(dataset: SlateDataset, features: Features, valid_limit: int = 200) -> TrainData:
-    """What a model may see of `dataset`; validation requests are a fixed, seeded choice of `valid_limit`."""
-    valid = dataset.valid.requests
-    if valid.height > valid_limit:
-        keep = np.sort(np.random.default_rng(0).permutation(valid.height)[:valid_limit])
+def train_data(dataset: SlateDataset, features: Features, valid_limit: int | None = None) -> TrainData:
+    """What a model may see of `dataset`; validation requests: a fixed choice of `valid_limit` (default: the task's)."""
+    valid, limit = dataset.valid.requests, valid_limit or task_named(dataset.card.task).valid_requests
+    if valid.height > limit:
+        keep = np.sort(np.random.default_rng(0).permutation(valid.height)[:limit])
         valid = valid[keep]
     return TrainData(
         dataset=dataset.name,
@@ -46,4 +50,5 @@ def train_data(dataset: SlateDataset, features: Features, valid_limit: int = 200
         slates=dataset.train.requests.join(dataset.train.references, on="request", how="left", maintain_order="left"),
         valid_requests=valid,
         slate_length=dataset.slate_length,
+        sequences=dataset.sequences,
     )

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..datasets.schema import Repeats
 from ..datasets.tasks import PROMPT_TO_SLATE, task_named
 
 RECORD_VERSION = 1
@@ -57,6 +58,7 @@ class DataChoice(_Strict):
     encoder: str  # of the texts
     item_vectors: str | None = None  # what made the item vectors; None: as the dataset's card says
     cutoffs: list[int]  # of the metrics, largest at most k
+    repeats: Repeats = "excluded"  # may items of a request's history be emitted again?
 
     @property
     def headline(self) -> str:
@@ -71,11 +73,13 @@ class DataChoice(_Strict):
     def _hashed(self, *usual: str, exclude: Collection[str] = ()) -> str:
         """16 hex digits over every field but `exclude`.
 
-        `task`, and fields named `usual`, came later than the first specs: they count where they are not as usual, so
-        those keep their hash.
+        `task`, `repeats`, and fields named `usual`, came later than the first specs: they count where they are not as
+        usual, so those keep their hash.
         """
         fields = type(self).model_fields
-        left_out = {name for name in ("task", *usual) if getattr(self, name) == fields[name].default} | {*exclude}
+        left_out = {name for name in ("task", "repeats", *usual) if getattr(self, name) == fields[name].default} | {
+            *exclude
+        }
         return _digest(self.model_dump(exclude=left_out))
 
 
@@ -83,6 +87,7 @@ class RunSpec(DataChoice):
     """What to run. Whatever may change a number is in it, libraries apart: so a finished record of it is used again."""
 
     part: Literal["test", "valid"] = "test"
+    requests: int | None = None  # of the part, chosen by the hash of their id; None: all, where prompts are asked
     model: str  # address with presets, e.g. "dmsg:prior"; "ceiling:<name>" for a ceiling
     config: dict[str, Any]
     sampling: dict[str, Any]
@@ -96,23 +101,24 @@ class RunSpec(DataChoice):
     @cached_property
     def hash(self) -> str:
         """16 hex digits over every field."""
-        return self._hashed()
+        return self._hashed("requests")
 
     @cached_property
     def system(self) -> str:
         """Hash of everything but the seed: runs that differ only in their seed are one system."""
-        return self._hashed(exclude={"seed"})
+        return self._hashed("requests", exclude={"seed"})
 
     @property
     def asked(self) -> tuple[object, ...]:
         """What was asked for, whatever the data and the code were then."""
-        return self.dataset, self.part, self.k, self.budget, self.split_seed, self.train_share
+        return (self.dataset, self.part, self.k, self.budget, self.split_seed, self.train_share, self.repeats,
+                self.requests)  # fmt: skip
 
     @property
-    def board(self) -> tuple[str, str, str, int, str, str, str, str]:
+    def board(self) -> tuple[str, str, str, int, str, str, str, str, str, int | None]:
         """What two runs must share to stand on one board (docs/protocol.md, section 6)."""
         return (self.dataset, self.fingerprint, self.part, self.k, self.budget, self.versions.metrics,
-                self.versions.evaluation, "/".join(map(str, self.cutoffs)))  # fmt: skip
+                self.versions.evaluation, "/".join(map(str, self.cutoffs)), self.repeats, self.requests)  # fmt: skip
 
 
 class Estimate(_Strict):

@@ -123,6 +123,10 @@ class SlateModel(ABC):
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Take back what `arrays` gave; `catalog`, `features`, `config` and `sampling` are already set."""
 
+    def conditions(self) -> frozenset[Condition]:
+        """Of what a request must hold one, so that this model, with its settings, can answer it."""
+        return self.card.conditions
+
     def stochastic(self, sampling: Settings | None = None) -> bool:
         """Do two samples of the same request differ?"""
         return False

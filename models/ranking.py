@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from ..datasets.errors import SlateBenchError
-from ..datasets.schema import EMPTY, Catalog, Slates
+from ..datasets.schema import EMPTY, Catalog, Slates, forbidden
 from .base import noise
 
 BLOCK = 8_000_000  # numbers of one block of scores: 64 MB in float64
@@ -139,7 +139,7 @@ def rank(
     seed: int = 0,
     temperature: float = 0.0,
 ) -> Slates:
-    """Slates [P, samples, k] by `score(requests) -> [B, N]`, seed items left out, ties by popularity, then id.
+    """Slates [P, samples, k] by `score(requests) -> [B, N]`, what is forbidden left out, ties by popularity, then id.
 
     With a temperature the slates are drawn by Gumbel top-k: scores divided by (temperature x the standard deviation of
     the request's scores over the catalogue), plus Gumbel noise that hangs on (seed, request, sample): sampling without
@@ -149,13 +149,13 @@ def rank(
     items = np.full((requests.height, samples, k), EMPTY, dtype=np.int64)
     for rows in blocks(requests.height, N):
         part = requests[rows]
-        scores, seeds = score(part), part["seed_items"].to_list()  # [B, N]
+        scores, barred = score(part), forbidden(part)  # [B, N]
         if temperature == 0:
-            items[rows] = top_k(scores, k, order, seeds)[:, None]
+            items[rows] = top_k(scores, k, order, barred)[:, None]
             continue
         spread = scores.std(axis=1, keepdims=True)
         scores = scores / (temperature * np.where(spread > 0, spread, 1))
         for sample in range(samples):
             drawn = np.stack([noise(seed, request, sample).gumbel(size=N) for request in part["request"]])
-            items[rows, sample] = top_k(scores + drawn, k, order, seeds)
+            items[rows, sample] = top_k(scores + drawn, k, order, barred)
     return Slates(items)

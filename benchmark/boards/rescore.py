@@ -50,13 +50,15 @@ def _rescore(run: Run, folder: Path, bertscore: str | None) -> Run:
         train_share=spec.train_share,
         encoder=spec.encoder,
         item_vectors=spec.item_vectors,
+        repeats=spec.repeats,
+        requests=spec.requests or "all",
     )
     data = load_data(cell)
     if data.dataset.fingerprint != spec.fingerprint:
         raise UsageError(
             f"{run.folder}: made on fingerprint {spec.fingerprint}, the data here have {data.dataset.fingerprint}"
         )
-    slates = read_slates(run, data.dataset.part(spec.part).requests, data.dataset.catalog)
+    slates = read_slates(run, data.asked.part(spec.part).requests, data.dataset.catalog)
     versions = Versions(
         model=spec.versions.model,
         features=spec.versions.features,

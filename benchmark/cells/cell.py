@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from ...datasets.errors import LARGEST, UsageError, one_line
+from ...datasets.schema import Repeats
 from ...datasets.vectors.text_encoder import DEFAULT_ENCODER
 from ...leaderboards.board import kind_of
 from ...leaderboards.schema import Budget, RunSpec
@@ -38,6 +39,8 @@ class Cell(BaseModel):
     samples: int | None = Field(default=None, ge=1)
     encoder: str | None = None
     item_vectors: str | None = None
+    repeats: Repeats = "excluded"  # may items of a history be emitted again?
+    requests: Literal["all"] | Annotated[int, Field(ge=1)] | None = None  # of the part; None: by task and budget
     bertscore: str | None = None
     overrides: dict[str, JsonValue] = {}
     timeout: float | None = Field(default=None, gt=0)  # seconds after which the cell is stopped; None: by budget

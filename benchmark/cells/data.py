@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+from ...datasets.build import asked_as
 from ...datasets.health import text_health
 from ...datasets.identity import load_known
-from ...datasets.registry import find_dataset
-from ...datasets.schema import PartName, SlateDataset
+from ...datasets.registry import dataset_card, find_dataset
+from ...datasets.schema import PartName, Repeats, SlateDataset
+from ...datasets.tasks import task_named
 from ...datasets.vectors.evaluation import EvaluationSpace, evaluation_embedding
 from ...datasets.vectors.features import Features, make_features
 from ...datasets.vectors.text_encoder import unit_rows
@@ -20,9 +22,15 @@ from .cell import Cell
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A dataset with what is computed from it once and used by every cell."""
+    """A dataset with what is computed from it once and used by every cell.
+
+    Attributes:
+        dataset: all of it: what is fitted on, and checked on while fitting.
+        asked: the same with the requests that a cell asks.
+    """
 
     dataset: SlateDataset
+    asked: SlateDataset
     features: Features
     space: EvaluationSpace
     notice: str | None
@@ -37,7 +45,7 @@ class Data:
         return _bertscore(self, model)
 
     def truth(self, part: PartName, keep: set[str] | None = None) -> Truth:
-        """What the metrics know of a part (or of the requests `keep` of it)."""
+        """What the metrics know of the requests asked of a part (or of the requests `keep` of all of it)."""
         return _truth(self, part, frozenset(keep) if keep is not None else None)
 
 
@@ -48,7 +56,7 @@ def _bertscore(data: Data, model: str) -> SlateBertScore:
 
 @lru_cache(maxsize=8)
 def _truth(data: Data, part: PartName, keep: frozenset[str] | None) -> Truth:
-    dataset = data.dataset
+    dataset = data.asked if keep is None else data.dataset
     spaces = {"evaluation": data.space.vectors, "model": unit_rows(data.features.items())}
     truth_part = dataset.part(part)
     if keep is not None:
@@ -58,19 +66,27 @@ def _truth(data: Data, part: PartName, keep: frozenset[str] | None) -> Truth:
 
 def load_data(cell: Cell) -> Data:
     """Dataset, features and evaluation space of a cell (kept for the next cells of this process)."""
-    return _load_data(cell.dataset, cell.source, cell.split_seed, cell.train_share, cell.encoder, cell.item_vectors)
+    usual = task_named(dataset_card(cell.dataset).task).asked.get(cell.budget)
+    asked = usual if cell.requests is None else None if cell.requests == "all" else cell.requests
+    return _load_data(
+        cell.dataset, cell.source, cell.split_seed, cell.train_share, cell.encoder, cell.item_vectors, cell.repeats,
+        asked,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=2)
 def _load_data(
-    name: str, source: Any, split_seed: int, train_share: float, encoder: str | None, item_vectors: str | None
-) -> Data:
+    name: str, source: Any, split_seed: int, train_share: float, encoder: str | None, item_vectors: str | None,
+    repeats: Repeats, asked: int | None,
+) -> Data:  # fmt: skip
     found = find_dataset(name, source)
     dataset = load_known(found, split_seed=split_seed, train_share=train_share)
     thinned = f"learnt from {train_share:.3g} of the train slates ({len(dataset.train):,})" if train_share < 1 else None
     notice = "; ".join(filter(None, [found.notice, thinned])) or None
     features = make_features(dataset, encoder=encoder, item_vectors=item_vectors)
-    return Data(dataset, features, evaluation_embedding(dataset), notice)
+    space = evaluation_embedding(dataset)
+    whole = asked_as(dataset, repeats, None)
+    return Data(whole, asked_as(whole, repeats, asked), features, space, notice)
 
 
 def cutoffs_of(dataset: SlateDataset, k: int) -> list[int]:

@@ -18,7 +18,7 @@ from ...models.registry import code_version, model_class, parse_model
 from ..limits import MOST_DRAWN, check_range
 from .budgets import MEASURING
 from .cell import CEILING, Cell, Plan
-from .data import cutoffs_of, load_data
+from .data import Data, cutoffs_of, load_data
 from .fit import fit_folder
 
 SLOTS = 50_000_000  # of all slates of a run: more don't fit into memory
@@ -37,7 +37,7 @@ def plan(cell: Cell) -> Plan:
     if not 1 <= k <= len(dataset.catalog):
         raise UsageError(f"k={k}: choose 1 to {len(dataset.catalog)}, the size of the catalogue of {dataset.name}")
     if cell.samples is not None:
-        requests = dataset.part(cell.part).requests.height
+        requests = len(data.asked.part(cell.part))
         most = min(MOST_DRAWN, max(1, SLOTS // (requests * k)))
         check_range("samples", cell.samples, most, f"for {requests:,} requests and k={k}")
     config: dict[str, Any] = {}
@@ -66,9 +66,10 @@ def plan(cell: Cell) -> Plan:
             samples = cell.samples or measuring.samples
         if model.stochastic() or cls.seeded_fit:
             seed = cell.seed  # a deterministic model runs once: all seeds are one spec
-        skip = _mismatch(cls, dataset)
+        skip = _mismatch(model, dataset)
     encoder, made_by = data.features.text_encoder.name, data.features.item_vectors
-    bertscore = cell.bertscore or measuring.bertscore
+    usual_bertscore = measuring.bertscore if task_named(dataset.card.task).bertscore else None
+    bertscore = cell.bertscore or usual_bertscore
     if bertscore:
         data.bertscore(bertscore)  # a model that can't be had is a mistake to tell before anything is run
     spec = RunSpec(
@@ -79,6 +80,8 @@ def plan(cell: Cell) -> Plan:
         split_seed=cell.split_seed,
         train_share=cell.train_share,
         part=cell.part,
+        repeats=cell.repeats,
+        requests=_asked(data, cell),
         model=cell.model,
         config=config,
         sampling=sampling,
@@ -103,8 +106,14 @@ def plan(cell: Cell) -> Plan:
     return replace(planned, fit=fit_folder(Path(), planned).as_posix())
 
 
-def _mismatch(cls: type[SlateModel], dataset: SlateDataset) -> str | None:
-    asked = task_named(dataset.card.task).condition
-    if asked in cls.card.conditions or not cls.card.conditions:
+def _asked(data: Data, cell: Cell) -> int | None:
+    """How many requests are asked; None where a prompt's board, as it always did, asks them all."""
+    asked, there = len(data.asked.part(cell.part)), len(data.dataset.part(cell.part))
+    return None if data.dataset.sequences is None and asked == there else asked
+
+
+def _mismatch(model: SlateModel, dataset: SlateDataset) -> str | None:
+    asked, answered = task_named(dataset.card.task).condition, model.conditions()
+    if asked in answered or not answered:
         return None
-    return f"{cls.name} answers {'/'.join(sorted(cls.card.conditions))}, {dataset.name} asks with {asked}"
+    return f"{model.name} answers {'/'.join(sorted(answered))}, {dataset.name} asks with {asked}"

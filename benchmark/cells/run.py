@@ -56,7 +56,7 @@ def _run(plan: Plan, runs: Path, folder: Path, report: Report, rerun: bool) -> R
     spec, timings = plan.spec, {}
     with _timed(timings, "data", report):
         data = load_data(plan.cell)
-    asked = data.dataset.part(spec.part).requests
+    asked = data.asked.part(spec.part).requests
     requests = asked.clone()  # a model that writes into its requests must not change those of the next cell
     with _timed(timings, "features", report):
         data.features.items()
@@ -94,7 +94,7 @@ def scored(record: Record, data: Data, slates: Slates, folder: Path, report: Rep
         bertscore.progress = lambda done, total: report("bertscore", done, total)
     scores = evaluate(slates, truth, cutoffs=spec.cutoffs, bertscore=bertscore, deterministic=not record.stochastic)
     write_table(scores.per_request, folder / "scores.parquet")
-    write_table(data.dataset.part(spec.part).requests, folder / "requests.parquet")  # whole: what latency asks again
+    write_table(data.asked.part(spec.part).requests, folder / "requests.parquet")  # whole: what latency asks again
     metrics = {name: Estimate(**values) for name, values in summarise(scores, truth.groups).items()}
     health = data.text_health
     return record.model_copy(
@@ -124,7 +124,7 @@ def base_record(plan: Plan, state: State, reason: str | None = None) -> Record:
 
 
 def _ceiling(data: Data, part: PartName, model: str, k: int) -> Slates:
-    found = ceilings(data.dataset, part, k)
+    found = ceilings(data.asked, part, k)
     name = model
     if name not in found:
         raise SlateBenchError(f"{data.dataset.name} has no {name}; it has {', '.join(sorted(found))}")

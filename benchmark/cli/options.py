@@ -25,6 +25,13 @@ EncoderOption = Annotated[str | None, typer.Option(help="Text encoder: minilm, l
 ItemVectorsOption = Annotated[
     str | None, typer.Option(help="What makes item vectors: word2vec or an encoder (default: as the card says).")
 ]
+RepeatsOption = Annotated[
+    Literal["excluded", "allowed"],
+    typer.Option(help="May items of a request's history be emitted again? Else a board."),
+]
+RequestsOption = Annotated[
+    str | None, typer.Option(help="Requests asked of the part, or all (default: by task and budget). Another board.")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A model's setting, e.g. --set guidance=2 (`models show`)."),
@@ -72,6 +79,19 @@ def parse_seeds(text: str) -> list[int]:
         raise UsageError(f"--seeds {text}: write whole numbers with commas, e.g. --seeds 0,1,2") from error
     check_seeds(seeds, "--seeds")
     return seeds
+
+
+def parse_requests(text: str | None) -> int | str | None:
+    """A number of requests, or `all`.
+
+    Raises:
+        UsageError: neither.
+    """
+    if text is None or text == "all":
+        return text
+    if not text.isdecimal():
+        raise UsageError(f"--requests {text}: write a whole number, or all")
+    return int(text)
 
 
 AblationsOption = Annotated[bool, typer.Option(help="Show systems with settings set by hand too.")]

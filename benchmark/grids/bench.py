@@ -76,6 +76,8 @@ def bench(
     samples: int | None = None,
     encoder: str | None = None,
     item_vectors: str | None = None,
+    repeats: str = "excluded",
+    requests: int | str | None = None,
     bertscore: str | None = None,
     overrides: dict[str, Any] | None = None,
     runs: Path | str | None = None,
@@ -103,6 +105,8 @@ def bench(
         train_share: of the train slates, for learning from less; another fingerprint, another board.
         encoder: of prompts and item texts: `minilm`, `lsa` or a sentence-transformers name.
         item_vectors: what makes the item vectors: `word2vec` or an encoder (default: as the dataset's card says).
+        repeats: `excluded`: no item of a request's history is emitted again; or `allowed`.
+        requests: how many of the part are asked, or "all" (default: by task and budget).
         overrides: values of Config or Sampling fields of the models.
         runs: folder of the records (default: SLATEBENCH_RUNS or ./runs).
         tuned: with the settings that `sweep` found for each model; `overrides` hold above them.
@@ -124,8 +128,8 @@ def bench(
         raise UsageError("name at least one model, one dataset and one seed")
     check_seeds(seeds, "seeds")
     common = {"part": part, "budget": budget, "source": source, "split_seed": split_seed, "train_share": train_share,
-              "k": k, "encoder": encoder, "item_vectors": item_vectors, "bertscore": bertscore, "timeout": timeout,
-              "memory_gib": memory_gib}  # fmt: skip
+              "k": k, "encoder": encoder, "item_vectors": item_vectors, "repeats": repeats, "requests": requests,
+              "bertscore": bertscore, "timeout": timeout, "memory_gib": memory_gib}  # fmt: skip
     cells = [
         cell_of(dataset=d, model=m, seed=s, samples=samples, overrides=overrides or {}, **common)
         for d, m, s in itertools.product(datasets, models, seeds)

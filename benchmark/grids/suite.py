@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 from ...datasets.errors import UsageError, one_line, unknown_name
 from ...datasets.files.reading import named_path
 from ...datasets.registry import dataset_names
+from ...datasets.schema import Repeats
 from ...leaderboards.schema import Budget
 from ...models.registry import model_class, model_names, parse_model
 from ..cells.cell import CEILING, Cell, cell_of, wrong_value
@@ -49,6 +50,8 @@ class Axes(BaseModel):
     samples: int | None = None
     encoder: str | None = None
     item_vectors: str | None = None
+    repeats: Repeats | None = None
+    requests: Literal["all"] | int | None = None
     bertscore: str | None = None
     timeout: float | None = None  # seconds, for each cell
     memory_gib: float | None = None  # for each cell

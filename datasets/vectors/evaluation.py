@@ -39,7 +39,7 @@ def evaluation_embedding(dataset: SlateDataset, *, cache: Path | None = None) ->
     """The evaluation space that the dataset's card names, from the cache where it was made before.
 
     Args:
-        dataset: the dataset; `ppmi-slates` uses the slates of all its parts, for evaluation only.
+        dataset: the dataset; `ppmi-slates` uses the slates (or sequences) of all its parts, for evaluation only.
         cache: default `SLATEBENCH_CACHE`, else the user's cache folder.
     """
     version, build = _recipe(dataset)
@@ -60,11 +60,24 @@ def _recipe(dataset: SlateDataset) -> tuple[str, Callable[[], np.ndarray]]:
         build = partial(lsa_text, source)
         reading = "" if plainly_read(source) and all(map(terms, source)) else READING
     else:
-        source = [slate for name in PARTS for slate in slates_of(dataset.part(name))]
+        source = whole_lists(dataset)
         build = partial(ppmi_slates, source, len(dataset.catalog))
         reading = ""
     key = f"{RECIPES[kind]}{reading}|{len(dataset.catalog)}|{json.dumps(source)}"
     return f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:12]}", build
+
+
+def whole_lists(dataset: SlateDataset) -> list[list[int]]:
+    """What items are found together in, over all parts: slates, or every user's items to the last."""
+    if dataset.sequences is None:
+        return [slate for name in PARTS for slate in slates_of(dataset.part(name))]
+    longest = dict(dataset.sequences.select("user", "items").iter_rows())
+    for part in (dataset.valid, dataset.test):
+        both = part.requests.join(part.references, on="request", how="left", maintain_order="left")
+        for user, history, items in both.select("group", "history", "items").iter_rows():
+            if len(history) + len(items) > len(longest.get(user, [])):
+                longest[user] = history + items
+    return list(longest.values())
 
 
 def evaluation_texts(catalog: Catalog) -> list[str]:

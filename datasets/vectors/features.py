@@ -151,8 +151,8 @@ def make_features(
         dataset: the dataset.
         encoder: of prompts and item texts: "minilm" (default), a sentence-transformers name or folder, "lsa" (fitted
             on the item texts and the train prompts), or "hash".
-        item_vectors: what makes the item vectors: "word2vec" (over the train slates) or a text encoder as above;
-            default: as the card says, `encoder` or "word2vec".
+        item_vectors: what makes the item vectors: "word2vec" (over the train slates or sequences) or a text encoder as
+            above; default: as the card says, `encoder` or "word2vec".
         cache: where vectors are kept; default `SLATEBENCH_CACHE`, else the user's cache folder.
     """
     folder = (cache or cache_folder()) / "features"
@@ -174,7 +174,7 @@ def make_features(
 
     def word2vec(name: str) -> np.ndarray:
         path = folder / _cache_file(WORD2VEC, text_encoder, dataset.fingerprint)
-        return cached_array(path, name, lambda: fit_word2vec(slates_of(dataset.train), arrays["item_texts"]))
+        return cached_array(path, name, lambda: fit_word2vec(learnt_lists(dataset), arrays["item_texts"]))
 
     makers: dict[str, Callable[[], np.ndarray]] = {"item_texts": lambda: texts_by(text_encoder)}
     if item_encoder is None:
@@ -270,6 +270,11 @@ def load_features(folder: Path, catalog: Catalog) -> Features:
         _arrays=_Arrays({name: partial(arrays.__getitem__, name) for name in arrays}),
         _prompts=_PromptStore.reopen(cache_folder() / "features", head["prompts"], text_encoder),
     )
+
+
+def learnt_lists(dataset: SlateDataset) -> list[list[int]]:
+    """What items are found together in, of the train part: slates, or users' sequences."""
+    return slates_of(dataset.train) if dataset.sequences is None else dataset.sequences["items"].to_list()
 
 
 def slates_of(part: Part) -> list[list[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from ...datasets.schema import EMPTY, Catalog, Slates
+from ...datasets.schema import EMPTY, Catalog, Slates, forbidden
 from ...datasets.train_data import TrainData
 from ...datasets.vectors.features import Features
 from ..base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress, noise
@@ -32,11 +32,11 @@ class Random(SlateModel):
                  sampling: Settings | None = None) -> Slates:  # fmt: skip
         """Slates [P, samples, k], each drawn without replacement."""
         items = np.full((requests.height, samples, k), EMPTY, dtype=np.int64)
-        for p, (request, seeds) in enumerate(requests.select("request", "seed_items").iter_rows()):
-            draw = min(k + len(set(seeds)), len(self.catalog))
+        for p, (request, barred) in enumerate(zip(requests["request"], forbidden(requests), strict=True)):
+            draw = min(k + len(set(barred)), len(self.catalog))
             for s in range(samples):
                 drawn = noise(seed, request, s).choice(len(self.catalog), size=draw, replace=False)
-                drawn = drawn[~np.isin(drawn, seeds)][:k] if seeds else drawn[:k]
+                drawn = drawn[~np.isin(drawn, barred)][:k] if barred else drawn[:k]
                 items[p, s, : len(drawn)] = drawn
         return Slates(items)
 
