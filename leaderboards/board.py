@@ -163,7 +163,7 @@ def build_board(
         dataset: name.
         part: `test` or `valid`.
         budget, k: of the board; by default those of the newest finished run. One that learnt from all train slates of
-            the usual split goes before others.
+            the usual split, and excludes what was had before, goes before others.
         like: the board on which this spec stands, in place of `part`, `budget` and `k`.
         ablations: systems with settings set by hand stand on it too.
         stale: why a run is not of today: of other data or of an older version (None: it is).
@@ -188,7 +188,11 @@ def build_board(
         )
     outdated = {run.spec.hash: why for run in of_dataset if (why := stale(run)) is not None}
     today = [run for run in wanted if run.spec.hash not in outdated]
-    key = max(today or wanted, key=lambda r: (r.spec.train_share, -r.spec.split_seed, r.record.created)).spec.board
+    usual = max(
+        today or wanted,
+        key=lambda r: (r.spec.train_share, -r.spec.split_seed, r.spec.repeats == "excluded", r.record.created),
+    )
+    key = usual.spec.board
     on_board, superseded = _newest([run for run in today or wanted if run.spec.board == key])
     by_hand = [] if ablations else [run for run in on_board if set_by_hand(run)]
     on_board = [run for run in on_board if run not in by_hand]
@@ -304,7 +308,7 @@ def set_by_hand(run: Run) -> bool:
 
 
 KEY_NAMES = ("dataset", "fingerprint", "part", "k", "budget", "metric version", "evaluation embedding",
-             "cutoffs")  # fmt: skip
+             "cutoffs", "items of the history", "requests")  # fmt: skip
 
 
 def _difference(run: Run, key: tuple) -> str:

@@ -19,6 +19,7 @@ from ..claims.report import pair_up
 from ..claims.results import merge_published, read_results
 from ..today import once, today_of
 from .compare import paired
+from .reproductions import reproductions
 
 AGAINST = ("bm25", "dense", "hybrid", "prompt2vec", "trie-prior", "set-regressor")
 RELEVANCE = ("ndcg_sim_at_10", "ndcg_at_10", "map_sim_at_10", "map_at_10", "recall_at_10", "hit_at_10")
@@ -31,8 +32,9 @@ MADE = "*Made by `slatebench leaderboard publish` from records; nothing on this 
 def publish(out: Path, runs: Path | str | None = None, pages: Sequence[str] = ()) -> list[Path]:
     """Write the pages of every dataset with finished test runs, `claims.md` and `index.md` into `out`, with pictures.
 
-    A dataset has `<dataset>.md` and, where it was swept, `<dataset>-sweeps.md`; pictures stand in `<page>/`. Other
-    pages, and results of claims that were not run here (`claims.json`), stay as they are.
+    A dataset has `<dataset>.md` and, where it was swept, `<dataset>-sweeps.md`; pictures stand in `<page>/`. Published
+    figures of histories stand beside ours in `histories.md`. Other pages, and results of claims that were not run here
+    (`claims.json`), stay as they are.
 
     Args:
         out: folder of the pages.
@@ -48,18 +50,21 @@ def publish(out: Path, runs: Path | str | None = None, pages: Sequence[str] = ()
     if not names and not results:
         raise UsageError(f"{folder}: no finished run of a test part; `slatebench bench MODEL --dataset NAME` makes one")
     swept = {f"{name}-sweeps": name for name in names if not read_sweeps(folder, name).is_empty()}
-    known = [*names, *swept, "claims"]
+    beside = reproductions(found, MADE)
+    known = [*names, *swept, *(["histories"] if beside else []), "claims"]
     for page in pages:
         if page not in known:
             raise unknown_name("page", page, known)
     out.mkdir(parents=True, exist_ok=True)
     wanted, texts = pages or known, {}
-    for page in (page for page in known if page in wanted and page != "claims"):
+    for page in (page for page in known if page in wanted and page not in ("claims", "histories")):
         lines, figures = _sweeps_page(swept[page], found, folder) if page in swept else _dataset_page(page, found)
         if page in swept and not figures:  # trials on other data than the board's
             continue
         texts[page] = "\n".join(line.format(page=page) if line.startswith("![") else line for line in lines)
         _draw(figures, out / page)
+    if beside and "histories" in wanted:
+        texts["histories"] = beside + "\n"
     if "claims" in wanted:
         claims = merge_published(out / "claims.json", results)
         texts["claims"] = claims_markdown(pair_up(CLAIMS, claims)) + f"\n{MADE}\n"
