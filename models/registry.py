@@ -37,6 +37,7 @@ BUILTIN: dict[str, Builtin] = {
     "markov": Builtin("retrieval.markov", "Markov", "what followed the last item: a floor of histories"),
     "item-knn": Builtin("retrieval.item_knn", "ItemKNN", "neighbours of the history's items: a floor of histories"),
     "ease": Builtin("retrieval.ease", "EASE", "linear item-to-item model in closed form"),
+    "sasrec": Builtin("sequential.sasrec", "SASRec", "causal transformer over a user's items"),
     "dmsg": Builtin("latent.dmsg", "DMSG", "diffusion over a slate's item vectors"),
     "set-regressor": Builtin("latent.set_regressor", "SetRegressor", "DMSG's network in one step: a control"),
     "trie-prior": Builtin(

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -87,6 +88,7 @@ def fit_network(
     evaluate: Callable[[], float] | None = None,
     progress: Progress = no_progress,
     checkpoint: Path | None = None,
+    lengths: np.ndarray | None = None,
 ) -> FitReport:
     """Train `task` in place; it ends in eval mode with the averaged weights of the best check, or of the last step.
 
@@ -98,6 +100,7 @@ def fit_network(
         evaluate: validation metric of the network as it is at the time (higher is better); used if `patience` > 0.
         progress: told the step and the loss.
         checkpoint: written now and then, and taken up where it exists. The caller removes it.
+        lengths: of the rows [n_rows]; a step's rows are then of like length, and every row comes once an epoch.
 
     Returns:
         Report with the curves `loss`, `learning_rate` and `valid`; `state` is `diverged` where the loss stopped being
@@ -129,7 +132,9 @@ def fit_network(
         resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
-            trainer.fit(TrainingModule(task, n_rows, config, seed), Endless(), ckpt_path=resume, weights_only=True)
+            trainer.fit(
+                TrainingModule(task, n_rows, config, seed, lengths), Endless(), ckpt_path=resume, weights_only=True
+            )
         except SystemExit:
             if trainer.interrupted:  # Lightning makes Ctrl-C an exit of its own and ignores every later one
                 signal.signal(signal.SIGINT, on_interrupt)

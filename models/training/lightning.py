@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from ..base import FitReport, Progress
 from .config import TrainingConfig, learning_rate_factor
 from .ema import EMA
-from .seeds import rows_of_step, seed_of
+from .seeds import bucketed_rows, rows_of_step, seed_of
 
 CURVE_POINTS = 100  # of the loss curve; also how often the loss is read and looked at
 CHECKPOINTS = 20  # written over a whole fit
@@ -35,15 +36,20 @@ class Endless:
 class TrainingModule(pl.LightningModule):
     """A task with its optimiser: what a step does hangs on (seed, step) alone."""
 
-    def __init__(self, task: nn.Module, n_rows: int, config: TrainingConfig, seed: int) -> None:
+    def __init__(
+        self, task: nn.Module, n_rows: int, config: TrainingConfig, seed: int, lengths: np.ndarray | None = None
+    ) -> None:
         super().__init__()
-        self.task, self.n_rows, self.config, self.seed = task, n_rows, config, seed
+        self.task, self.n_rows, self.config, self.seed, self.lengths = task, n_rows, config, seed, lengths
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of the step's rows; with several processes, of this one's share of them."""
         step, rank, ranks = self.global_step, self.global_rank, self.trainer.world_size
         torch.manual_seed(seed_of(self.seed, "step", step, rank))
-        rows = rows_of_step(step, self.config.batch_size, self.n_rows, self.seed)[rank::ranks]
+        if self.lengths is None:
+            rows = rows_of_step(step, self.config.batch_size, self.n_rows, self.seed)[rank::ranks]
+        else:
+            rows = bucketed_rows(step, self.config.batch_size, self.lengths, self.seed)[rank::ranks]
         return self.task(torch.from_numpy(rows.copy()).to(self.device))
 
     def configure_optimizers(self) -> Any:

@@ -1,0 +1,1 @@
+"""Networks over what a user had before: SASRec, BERT4Rec, HSTU."""
