@@ -102,17 +102,11 @@ class SequenceNetwork(nn.Module):
         return softmax_loss(states, self.item_vectors(), targets, self.config.negatives)
 
 
-def next_pairs(items: Tensor, real: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
-    """States [n, w] of all places that are followed by an item, and those items [n]; `states` [B, L, w]."""
-    followed = real[:, 1:]
-    return states[:, :-1][followed], items[:, 1:][followed]
-
-
 class SequenceTask(nn.Module):
     """Train sequences in non-persistent buffers; rows -> loss. Each is its last max_length + 1 items."""
 
     items: Tensor  # [U, longest], left-aligned
-    times: Tensor | None  # [U, longest + 1]
+    times: Tensor | None  # [U, longest]
 
     def __init__(self, network: SequenceNetwork, sequences: pl.DataFrame) -> None:
         super().__init__()
@@ -123,9 +117,11 @@ class SequenceTask(nn.Module):
         self.lengths = lists.list.len().to_numpy().astype(np.int64)  # [U]
         table, _ = padded(lists.to_list())
         self.register_buffer("items", table, persistent=False)
-        timed = sequences["times"].null_count() == 0
-        self.register_buffer("times", padded(sequences["times"].list.tail(most).to_list())[0] if timed else None,
-                             persistent=False)  # fmt: skip
+        when = None
+        if is_timed(sequences):  # of a user without times, all items count as of one
+            pairs = zip(lists.to_list(), sequences["times"].list.tail(most).to_list(), strict=True)
+            when, _ = padded([times or [0] * len(items) for items, times in pairs])
+        self.register_buffer("times", when, persistent=False)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Loss of the sequences `rows` [B]."""
@@ -135,6 +131,11 @@ class SequenceTask(nn.Module):
         real = torch.arange(longest, device=rows.device) < lengths[:, None]
         times = None if self.times is None else self.times[rows, :longest]
         return self.network.loss(items, real, times)
+
+
+def is_timed(sequences: pl.DataFrame) -> bool:
+    """Are times of anybody known?"""
+    return sequences["times"].null_count() < sequences.height
 
 
 def padded(lists: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -163,12 +164,12 @@ class SequenceModel(SlateModel):
         """Train the network on the users' sequences."""
         c, self.catalog, self.features = self.config, data.catalog, data.features
         sequences = train_sequences(data, self.name)
-        self.timed = sequences["times"].null_count() == 0
+        self.timed = is_timed(sequences)
         with seeded(seed, "init"):
             self.network = self._new_network(len(data.catalog), self.timed)
         task = SequenceTask(self.network, sequences)
         valid = evaluate and (lambda: evaluate(self.generate(data.valid_requests, data.slate_length,
-                                                             sampling=SequenceSampling())))  # fmt: skip
+                                                             sampling=SequenceSampling(decode="top"))))  # fmt: skip
         report = fit_network(
             task, len(task.lengths), c, seed=seed_of(seed, "train"), evaluate=valid, progress=progress,
             checkpoint=checkpoint_file(self, data, seed), lengths=task.lengths,
@@ -202,8 +203,9 @@ class SequenceModel(SlateModel):
             for p in np.flatnonzero(items[:, slot] != EMPTY):
                 item = int(items[p, slot])
                 histories[p], barred[p] = [*histories[p], item], [*barred[p], item]
-                if times is not None and asked is not None and times[p] is not None:
-                    times[p] = [*times[p], asked[p]]
+                had, now = (times[p], asked[p]) if times is not None and asked is not None else (None, None)
+                if times is not None and had is not None and now is not None:
+                    times[p] = [*had, now]
         return items
 
     def _states(

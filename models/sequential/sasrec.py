@@ -76,8 +76,8 @@ class SASRec(SequenceModel):
         paper="Kang, McAuley: Self-attentive sequential recommendation. ICDM 2018; the loss as in Klenitskiy, Vasilev: "
         "Turning dross into gold loss: is BERT4Rec really better than SASRec? RecSys 2023",
         conditions=frozenset({"history"}),
-        summary="A causal transformer over the last items of a user, item vectors tied in and out; every place predicts "
-        "the next item among the whole catalogue.",
+        summary="A causal transformer over the last items of a user, item vectors tied in and out; every place "
+        "predicts the next item among the whole catalogue.",
         departures=(
             "cross entropy over the catalogue: the paper's binary loss with one negative is the preset bce",
             "AdamW's schedule with warm-up and cosine, averaged weights and early stopping, as all networks here",
