@@ -5,8 +5,8 @@ All are slates [P, 1, k] in the order of a part's requests, -1 where a slot stay
 - `ceiling:reference`: the reference itself (exact NDCG 1);
 - `ceiling:train-seen`: the reference items that some train slate holds, the best that a model can do on the exact
   metrics if it only emits items it was trained on;
-- `ceiling:oracle` (synthetic twins): the k likeliest items under the latent theme of the request, the best that can be
-  done without knowing the reference.
+- `reference:oracle` (synthetic twins): the k likeliest items under the latent theme of the request. It knows the theme
+  and not the reference, so it is no ceiling: luck, and a model that has learnt more than the theme, may exceed it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ import polars as pl
 from .card import DatasetCard
 from .schema import EMPTY, PartName, SlateDataset, Slates, forbidden
 from .synthetic import World, latent, request_rows
+from .synthetic.users import session_of_next
 
-WITH_ORACLE = "slatebench.datasets.synthetic:load"  # only this loader knows the latent themes
+WITH_ORACLE = ("slatebench.datasets.synthetic:load", "slatebench.datasets.synthetic.users:load")  # know the themes
 CELLS_AT_ONCE = 10_000_000  # of the request x item table of probabilities
 TIE_BITS = 21  # item numbers fit into so many bits (synthetic catalogues end at 2,000,000)
 
 
 def ceiling_names(card: DatasetCard) -> list[str]:
     """The rows that `ceilings` yields for a dataset with this card, without loading it."""
-    oracle = ["ceiling:oracle"] if card.loader == WITH_ORACLE else []
+    oracle = ["reference:oracle"] if card.loader in WITH_ORACLE else []
     return ["ceiling:reference", "ceiling:train-seen", *oracle]
 
 
@@ -47,9 +48,12 @@ def ceilings(dataset: SlateDataset, part: PartName, k: int) -> dict[str, Slates]
         "ceiling:reference": _slates(row, item, len(data), k),
         "ceiling:train-seen": _slates(row[seen], item[seen], len(data), k),
     }
-    if dataset.card.loader == WITH_ORACLE:
-        world = latent(dataset.card)
-        found["ceiling:oracle"] = Slates(_likeliest(world, request_rows(data.requests["request"]), k)[:, None, :])
+    if dataset.card.loader in WITH_ORACLE:
+        if dataset.sequences is None:
+            world, rows = latent(dataset.card), request_rows(data.requests["request"])
+        else:
+            world, rows = session_of_next(dataset.card, data.requests)
+        found["reference:oracle"] = Slates(_likeliest(world, rows, k, forbidden(data.requests))[:, None, :])
     return found
 
 
@@ -72,18 +76,22 @@ def _slates(row: np.ndarray, item: np.ndarray, P: int, k: int) -> Slates:
     return Slates(items)
 
 
-def _likeliest(world: World, rows: np.ndarray, k: int) -> np.ndarray:
-    """The k likeliest items of each slate of the world, [P, k]; ties go to the lowest item number."""
+def _likeliest(world: World, rows: np.ndarray, k: int, barred: list[list[int]]) -> np.ndarray:
+    """The k likeliest items of each slate of the world, [P, k], none of the barred; ties: the lowest item number."""
     N = len(world.cell)
-    # requests of the same latent theme have the same likeliest items
+    # requests of the same latent theme have the same likeliest items, where nothing is barred
     theme = np.stack([world.main, world.neighbour, world.facet], axis=1)[rows]  # [P, 3]
     _, first, which = np.unique(theme, axis=0, return_index=True, return_inverse=True)
+    if any(barred):
+        first = which = np.arange(len(rows))
     rows = rows[first]
     k_found = min(k, N)
     items = np.full((len(rows), k), EMPTY, dtype=np.int64)
     step = max(1, CELLS_AT_ONCE // N)
     for start in range(0, len(rows), step):  # blocks, so that memory stays bounded
         block = world.probability(rows[start : start + step])  # [B, N]
+        for line, items_barred in enumerate(barred[start : start + step] if any(barred) else ()):
+            block[line, items_barred] = 0.0
         # one integer per item that sorts by probability (to 2^-40), then by item number: no ties, so the partition's
         # choice is the same everywhere
         key = ((block * 2.0**40).astype(np.int64) << TIE_BITS) + (N - 1 - np.arange(N))

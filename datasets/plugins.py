@@ -15,7 +15,7 @@ from typing import NamedTuple
 PARTS = re.compile(r"[/\\:+,=]|--")  # of paths, addresses, lists and settings; `--` stands for `:` in folders
 LONGEST = 64
 # names that folders of the suite or rows of its boards have, or that are no folder's name on Windows
-RESERVED = {"ceiling", "sweeps", "mlartifacts", "mlflow", "con", "prn", "aux", "nul",
+RESERVED = {"ceiling", "reference", "sweeps", "mlartifacts", "mlflow", "con", "prn", "aux", "nul",
             *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}  # fmt: skip
 SKIPPED = {"__pycache__", "runs", "mlruns", "venv", "node_modules"}  # folders that tools and runs fill
 LARGE = 2**24  # bytes from which a file counts by its size and time, not by its content

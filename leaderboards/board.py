@@ -22,7 +22,7 @@ from .checked import requests_of, scores_of
 from .records import Run
 from .schema import RunSpec
 
-CEILING = "ceiling:"
+ORACLES = ("ceiling", "reference")  # models that know the references, or how the data was made
 FLOORS = ("random", "popularity")
 ALPHA = 0.05  # of the paired tests, after Holm
 
@@ -33,7 +33,7 @@ class NoRuns(UsageError):
 
 def kind_of(model: str) -> str:
     """floor, ceiling or system, by a spec's model; the first two look at no vectors."""
-    return "ceiling" if model.startswith(CEILING) else "floor" if model in FLOORS else "system"
+    return "ceiling" if model.split(":")[0] in ORACLES else "floor" if model in FLOORS else "system"
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,10 @@ def caption(board: Board, metrics: Sequence[str] | None = None) -> list[str]:
         "first; beats 5-7: significantly better than those ranks (headline metric, paired test, Holm).",
         "random and popularity are floors, ceiling rows know the references.",
     ]
+    if any(system.label == "reference:oracle" for system in board.systems):
+        lines.append("reference:oracle knows how the data were made, not the references.")
+    if board.systems[0].runs[0].spec.repeats == "allowed":
+        lines.append("Items of a request's history may be emitted again.")
     lines += [
         f"failed: {run.record.label} seed {run.spec.seed}: {run.record.state}, {run.record.reason}"
         for run in board.failed

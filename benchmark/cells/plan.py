@@ -11,13 +11,14 @@ from ...datasets.errors import UsageError, unknown_name
 from ...datasets.schema import SlateDataset
 from ...datasets.tasks import task_named
 from ...datasets.vectors.features import usual_item_vectors
+from ...leaderboards.board import kind_of
 from ...leaderboards.schema import RunSpec, Versions
 from ...metrics.registry import METRICS_VERSION
 from ...models.base import SlateModel, resolve
 from ...models.registry import code_version, model_class, parse_model
 from ..limits import MOST_DRAWN, check_range
 from .budgets import MEASURING
-from .cell import CEILING, Cell, Plan
+from .cell import Cell, Plan
 from .data import Data, cutoffs_of, load_data
 from .fit import fit_folder
 
@@ -44,7 +45,7 @@ def plan(cell: Cell) -> Plan:
     sampling: dict[str, Any] = {}
     origin: dict[str, str] = {}
     skip, seed, samples, version = None, 0, 1, "1"
-    cls = None if cell.model.split(":")[0] == CEILING else model_class(parse_model(cell.model)[0])
+    cls = None if kind_of(cell.model) == "ceiling" else model_class(parse_model(cell.model)[0])
     if cls is None or "allow_collapse" not in cls.Config.model_fields:  # a permission for whoever has a codebook
         own = {key: value for key, value in cell.overrides.items() if key != "allow_collapse"}
         cell = cell.model_copy(update={"overrides": own})
@@ -101,7 +102,7 @@ def plan(cell: Cell) -> Plan:
         ),
     )
     planned = Plan(cell, spec, data.notice, origin, skip, tuple(ceiling_names(dataset.card)))
-    if cell.model.split(":")[0] == CEILING:
+    if kind_of(cell.model) == "ceiling":
         return planned
     return replace(planned, fit=fit_folder(Path(), planned).as_posix())
 

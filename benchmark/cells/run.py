@@ -18,11 +18,12 @@ from ...datasets.errors import FaultySlates, SlateBenchError
 from ...datasets.files.table import write_table
 from ...datasets.health import health_lines
 from ...datasets.schema import PartName, Slates
+from ...leaderboards.board import kind_of
 from ...leaderboards.records import Run, find_run, folder_in_the_making, run_folder, write_record
 from ...leaderboards.schema import Estimate, Record, RunSpec, State
 from ...leaderboards.slates import write_slates
 from ...metrics.evaluate import evaluate, summarise
-from .cell import CEILING, Plan, Report, seeded
+from .cell import Plan, Report, seeded
 from .data import Data, load_data
 from .fit import fitted_model, guarded
 from .machine import commit, machine, other_libraries, packages
@@ -61,7 +62,7 @@ def _run(plan: Plan, runs: Path, folder: Path, report: Report, rerun: bool) -> R
     with _timed(timings, "features", report):
         data.features.items()
     fitted = None
-    if spec.model.startswith(f"{CEILING}:"):
+    if kind_of(spec.model) == "ceiling":
         with _timed(timings, "generate", report):
             slates = _ceiling(data, spec.part, spec.model, spec.k)
     else:

@@ -12,12 +12,13 @@ from typing import Any
 import polars as pl
 
 from ...datasets.errors import SlateBenchError, UsageError
+from ...leaderboards.board import kind_of
 from ...leaderboards.records import Run, check_writable, find_run, read_run, run_folder, runs_folder, write_record
 from ...leaderboards.schema import Budget
 from ...models.registry import BUILTIN
 from ..cells import child
 from ..cells.budgets import MEASURING
-from ..cells.cell import CEILING, Cell, Plan, cell_of
+from ..cells.cell import Cell, Plan, cell_of
 from ..cells.machine import threads
 from ..cells.run import base_record, usable_run
 from ..limits import check_processes, check_seeds
@@ -246,7 +247,7 @@ def _run(worker: Worker, plan: Plan, runs: Path, rerun: bool, stopped: Event, te
 def _plugin(plan: Plan) -> str | None:
     """The plug-in that a plan's cell runs."""
     name = plan.spec.model.split(":")[0]
-    return None if name in (CEILING, *BUILTIN) else name
+    return None if name in BUILTIN or kind_of(name) == "ceiling" else name
 
 
 def _ran(plan: Plan, runs: Path, outcome: Outcome) -> Run:

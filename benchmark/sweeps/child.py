@@ -22,13 +22,14 @@ from ...datasets.errors import SlateBenchError, UsageError, one_line, unknown_na
 from ...datasets.references import references_closed
 from ...datasets.train_data import train_data
 from ...datasets.vectors.features import load_features
+from ...leaderboards.board import kind_of
 from ...leaderboards.sweeps import StudySpec, read_study
 from ...metrics.base import Truth
 from ...metrics.evaluate import evaluate, summarise
 from ...metrics.registry import metric_info, metric_names
 from ...models.base import Settings, SlateModel, resolve
 from ...models.registry import model_class, parse_model
-from ..cells.cell import CEILING, Cell, Plan, seeded
+from ..cells.cell import Cell, Plan, seeded
 from ..cells.data import Data, load_data
 from ..cells.fit import FIT, fit_folder, kept_fit
 from ..cells.plan import plan
@@ -74,7 +75,7 @@ def study_spec(cell: Cell, asked: dict[str, Any]) -> dict[str, Any]:
     """
     from .study import LISTED, PRUNERS, SAMPLERS, listed_points
 
-    if cell.model.split(":")[0] == CEILING:
+    if kind_of(cell.model) == "ceiling":
         raise UsageError(f"{cell.model} is no model: nothing to sweep")
     name, presets = parse_model(cell.model)
     cls = model_class(name)

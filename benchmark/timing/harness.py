@@ -17,10 +17,11 @@ import numpy as np
 from filelock import FileLock
 
 from ...datasets.errors import SlateBenchError
+from ...leaderboards.board import kind_of
 from ...leaderboards.checked import requests_of
 from ...leaderboards.records import HOST, Run, read_run, write_record
 from ..cells.budgets import MEASURING
-from ..cells.cell import CEILING, Cell, seeded
+from ..cells.cell import Cell, seeded
 from ..cells.machine import machine
 from ..processes.worker import Outcome, Worker
 from .percentiles import percentiles
@@ -154,7 +155,7 @@ def lock_of(run: Run) -> FileLock:
 
 def to_be_timed(run: Run, rerun: bool) -> bool:
     """Does this run lack latency figures that it could have?"""
-    of_model = run.record.state == "done" and run.spec.model.split(":")[0] != CEILING
+    of_model = run.record.state == "done" and kind_of(run.spec.model) != "ceiling"
     open_ = run.record.latency is None or "failed" in run.record.latency
     return of_model and (rerun or open_) and (run.folder / "model" / "model.json").exists()
 

@@ -89,7 +89,7 @@ def test_the_same_again_changes_nothing(first: Any, slatebench: Command, runs: P
 def test_floors_and_ceilings_stand_on_every_board(first: Any, slatebench: Command, runs: Path) -> None:
     shown = slatebench("leaderboard", "show", "--dataset", "tiny", "--runs", str(runs))
     assert shown.code == 0
-    for name in ("bm25", "random", "popularity", "ceiling:reference", "ceiling:train-seen", "ceiling:oracle"):
+    for name in ("bm25", "random", "popularity", "ceiling:reference", "ceiling:train-seen", "reference:oracle"):
         assert name in shown.out
 
 
@@ -158,7 +158,7 @@ def test_one_setting_makes_a_row_of_its_own(first: Any, slatebench: Command, run
         (("compare", "bm25", "nobody", "--dataset", "tiny"), 2, "nobody"),
         (("generate", "bm25", "--dataset", "tiny", "--prompt", " "), 2, "prompt is empty"),
         (("bench", "bm25:", "--dataset", "tiny"), 2, "write name, name:preset"),
-        (("bench", "ceiling:perfect", "--dataset", "tiny"), 2, "ceiling:oracle"),
+        (("bench", "ceiling:perfect", "--dataset", "tiny"), 2, "reference:oracle"),
         (("bench", "bm25", "--dataset", "tiny", "--timeout", "0"), 2, "timeout=0"),
         (("bench", "bm25", "--dataset", "tiny", "--memory", "-1"), 2, "memory=-1"),
         (("compare", "bm25", "random", "--dataset", "tiny", "--metric", "gini"), 2, "choose from ndcg_at_10"),

@@ -23,7 +23,7 @@ def ndcg(slates, references):
 @pytest.mark.parametrize("k", [1, 10, 40])
 def test_ceilings_keep_the_contract(twin, k):
     found = ceilings(twin, "valid", k)
-    assert list(found) == ["ceiling:reference", "ceiling:train-seen", "ceiling:oracle"] == ceiling_names(twin.card)
+    assert list(found) == ["ceiling:reference", "ceiling:train-seen", "reference:oracle"] == ceiling_names(twin.card)
     for slates in found.values():
         slates.check(twin.valid.requests, len(twin.catalog), k, 1)
         empty = slates.items == -1
@@ -34,15 +34,15 @@ def test_order_of_the_ceilings_and_distance_to_simple_baselines(twin):
     references = [set(items) for items in twin.test.references["items"].to_list()]
     found = {name: ndcg(slates.items[:, 0], references) for name, slates in ceilings(twin, "test", 10).items()}
     assert found["ceiling:reference"] == pytest.approx(1)
-    assert found["ceiling:oracle"] < found["ceiling:train-seen"] <= 1
+    assert found["reference:oracle"] < found["ceiling:train-seen"] <= 1
     P, N = len(references), len(twin.catalog)
     popular = np.argsort(-twin.catalog.train_count, kind="stable")[:10]
     popularity = ndcg(np.tile(popular, (P, 1)), references)
     chance = ndcg(np.stack([np.random.default_rng(i).permutation(N)[:10] for i in range(P)]), references)
     assert chance < 0.003
     assert popularity > 2 * chance
-    assert found["ceiling:oracle"] > 0.3
-    assert found["ceiling:oracle"] > 10 * popularity
+    assert found["reference:oracle"] > 0.3
+    assert found["reference:oracle"] > 10 * popularity
 
 
 def test_a_learner_beats_words_and_the_oracle_beats_the_learner(twin):
@@ -67,7 +67,7 @@ def test_a_learner_beats_words_and_the_oracle_beats_the_learner(twin):
             votes[slates[place]] += near[row, place] + 1e-6
         learnt[row] = np.argsort(-votes, kind="stable")[:10]
     words, votes = ndcg(lexical, references), ndcg(learnt, references)
-    oracle = ndcg(ceilings(twin, "test", 10)["ceiling:oracle"].items[:300, 0], references)
+    oracle = ndcg(ceilings(twin, "test", 10)["reference:oracle"].items[:300, 0], references)
     assert votes > 1.5 * words
     assert oracle > 2 * votes
 
@@ -75,7 +75,7 @@ def test_a_learner_beats_words_and_the_oracle_beats_the_learner(twin):
 def test_oracle_is_an_exact_top_k_with_ties_to_the_lowest_item(twins):
     data = twins["bundle-synthetic"]
     chances = latent(data.card).probability(request_rows(data.valid.requests["request"])[:40])
-    slates = ceilings(data, "valid", 60)["ceiling:oracle"].items[:40, 0]
+    slates = ceilings(data, "valid", 60)["reference:oracle"].items[:40, 0]
     rounded = np.floor(chances * 2.0**40)
     np.testing.assert_array_equal(slates, np.argsort(-rounded, axis=1, kind="stable")[:, :60])
 
