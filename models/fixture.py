@@ -1,4 +1,4 @@
-"""The small made-up dataset of the contract suite."""
+"""The small made-up datasets of the contract suite: one that asks with prompts, one that asks with histories."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from ..datasets.card import DatasetCard
+from ..datasets.loaders.sequences import DAY, build_sequences
 from ..datasets.schema import CATALOG_SCHEMA, REFERENCE_SCHEMA, REQUEST_SCHEMA, Catalog, Part, PartName, SlateDataset
 
 
@@ -69,3 +70,27 @@ def fixture_dataset() -> SlateDataset:
         split="by construction",
     )
     return SlateDataset("contract-fixture", "synthetic", card, catalog, train, valid, test, slate_length=5)
+
+
+def history_fixture() -> SlateDataset:
+    """The items of `fixture_dataset`, and 160 users who go through the six items of a topic in turn, then the next.
+
+    Each user has 7 to 13 items, two a day, and starts somewhere else, so what follows an item is nearly always the same
+    item, and popularity tells next to nothing.
+    """
+    base = fixture_dataset()
+    rows = []
+    for user in range(160):
+        for n in range(7 + user % 7):
+            topic, place = user * 3 + n // 6, (user // 40 + n) % 6
+            rows.append((f"user-{user}", f"item-{6 * (topic % 40) + place}", (user + n // 2) * DAY))
+    interactions = pl.DataFrame(rows, schema={"user": pl.String, "item": pl.String, "time": pl.Int64}, orient="row")
+    card = base.card.model_copy(
+        update={
+            "name": "contract-histories",
+            "task": "history->slate",
+            "loader": "slatebench.models.fixture:history_fixture",
+            "options": {"split": {"kind": "leave-one-out"}},
+        }
+    )
+    return build_sequences(card, base.catalog.items.drop("train_count"), interactions)

@@ -3,7 +3,8 @@
     checks = run_contract("bm25:sampled")
     assert all(check.passed for check in checks)
 
-It runs on a small made-up dataset with the `hash` text encoder: no network weights, no torch of its own.
+It runs on a small made-up dataset of prompts, or of histories where the model answers those alone, with the `hash` text
+encoder: no network weights, no torch of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from ..datasets.build import asked_as
 from ..datasets.errors import SlateBenchError, UsageError
 from ..datasets.references import references_closed
 from ..datasets.schema import Catalog, SlateDataset, Slates, make_requests
@@ -24,6 +26,7 @@ from ..datasets.train_data import TrainData, train_data
 from ..datasets.vectors.features import Features, features_for_catalog, make_features
 from .base import FitReport, Resolved, Settings, SlateModel, resolve
 from .fixture import fixture_dataset as fixture_dataset
+from .fixture import history_fixture as history_fixture
 from .registry import model_class, parse_model
 
 # Recall at the slate length on the test part of the fixture: what a built-in model must reach and can't pass.
@@ -39,6 +42,13 @@ QUALITY: dict[str, tuple[float, float]] = {
     "prompt2vec": (0.75, 0.95),
     "hybrid": (0.65, 0.85),
     "trie-prior": (0.60, 0.80),  # dense, through a beam
+    "dense:history": (0.25, 0.75),
+    "markov": (0.65, 0.90),  # from here on: the next item of the fixture's histories
+    "item-knn": (0.80, 1.0),
+    "ease": (0.80, 1.0),
+    "sasrec": (0.30, 1.0),
+    "hstu": (0.30, 1.0),
+    "bert4rec": (0.10, 1.0),
 }
 
 
@@ -69,7 +79,9 @@ def run_contract(address: str, data: SlateDataset | None = None, features: Featu
     cls = model_class(name)
     settings = resolve(cls, presets, "smoke", {})
     with tempfile.TemporaryDirectory() as folder:
-        dataset = data if data is not None else fixture_dataset()
+        asks_prompts = "prompt" in cls(settings.config, settings.sampling).conditions()
+        dataset = data if data is not None else fixture_dataset() if asks_prompts else history_fixture()
+        dataset = asked_as(dataset, "excluded", None)
         features = features if features is not None else make_features(dataset, encoder="hash", cache=Path(folder))
         case = _Case(address, cls, settings, dataset, features, Path(folder), on_fixture=data is None)
         try:
@@ -220,6 +232,26 @@ def _check_odd_prompts(case: _Case) -> None:
     case.ask(make_requests(["", "   ", "déjà vu — 夏の歌 🎧", "one two " * 1_000, "\x00\n\t'\";--"]))
 
 
+def _check_odd_histories(case: _Case) -> None:
+    if "history" not in case.model.conditions():
+        return
+    N = len(case.dataset.catalog)
+    odd = [[], [N, -5, N + 7], [3], [5, 5, 5], list(range(N - 1)), [0, 1] * 600]
+    asked = make_requests([""] * len(odd), histories=odd)
+    case.ask(asked)
+    case.ask(asked.with_columns(repeats=pl.lit(False)))
+    timed = asked.with_columns(
+        history_times=pl.Series([None, [1, 2, 3], [7], None, list(range(N - 1)), [9] * 1200], dtype=pl.List(pl.Int64)),
+        request_time=pl.Series([None, 4, None, 8, 0, -1], dtype=pl.Int64),
+    )
+    case.ask(timed)
+
+
+def _check_histories_may_be_repeated(case: _Case) -> None:
+    if case.dataset.sequences is not None:
+        case.ask(case.requests.with_columns(repeats=pl.lit(True)))
+
+
 def _check_same_seed_same_bytes(case: _Case) -> None:
     first, second = case.ask(case.requests, seed=3), case.ask(case.requests, seed=3)
     _same(first, second, "asked twice with the same seed")
@@ -326,6 +358,8 @@ CHECKS: tuple[Callable[[_Case], None], ...] = (
     _check_more_slots_than_items,
     _check_no_requests,
     _check_odd_prompts,
+    _check_odd_histories,
+    _check_histories_may_be_repeated,
     _check_same_seed_same_bytes,
     _check_stochastic_says_the_truth,
     _check_noise_hangs_on_the_request_alone,

@@ -11,7 +11,7 @@ from pydantic import Field
 from ...datasets.schema import Catalog, Slates
 from ...datasets.train_data import TrainData
 from ...datasets.vectors.features import Features
-from ..base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
+from ..base import Condition, Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
 from ..ranking import rank
 from .interactions import NoSequences, train_sequences
 
@@ -36,6 +36,10 @@ class Popularity(SlateModel):
         days: int | None = Field(None, gt=0, description="that count, before the end of train; None: all interactions")
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"recent": {"days": 90}}
+
+    def conditions(self) -> frozenset[Condition]:
+        """Both; the last days are known of histories alone."""
+        return self.card.conditions if self.config.days is None else frozenset({"history"})
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
             progress: Progress = no_progress) -> FitReport:  # fmt: skip

@@ -204,8 +204,8 @@ class SequenceModel(SlateModel):
                 item = int(items[p, slot])
                 histories[p], barred[p] = [*histories[p], item], [*barred[p], item]
                 had, now = (times[p], asked[p]) if times is not None and asked is not None else (None, None)
-                if times is not None and had is not None and now is not None:
-                    times[p] = [*had, now]
+                if times is not None and had:
+                    times[p] = [*had, had[-1] if now is None else now]
         return items
 
     def _states(
