@@ -34,6 +34,9 @@ BUILTIN: dict[str, Builtin] = {
         "retrieval.prompt_centre", "PromptCentre", "mean slate of similar train prompts, nearest items"
     ),
     "hybrid": Builtin("retrieval.hybrid", "Hybrid", "z-scored dense + .25 BM25: the retrieval prior alone"),
+    "markov": Builtin("retrieval.markov", "Markov", "what followed the last item: a floor of histories"),
+    "item-knn": Builtin("retrieval.item_knn", "ItemKNN", "neighbours of the history's items: a floor of histories"),
+    "ease": Builtin("retrieval.ease", "EASE", "linear item-to-item model in closed form"),
     "dmsg": Builtin("latent.dmsg", "DMSG", "diffusion over a slate's item vectors"),
     "set-regressor": Builtin("latent.set_regressor", "SetRegressor", "DMSG's network in one step: a control"),
     "trie-prior": Builtin(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...datasets.errors import DataError
-from ...leaderboards.board import FLOORS
+from ...datasets.tasks import task_named
 from ...leaderboards.records import list_runs
 from ...leaderboards.schema import RunSpec
 from ...leaderboards.sweeps import tuned as tuned_settings
@@ -80,7 +80,7 @@ def floor_plans(worker: Worker, plans: Sequence[Plan], tell: Listener) -> list[P
     for plan in {
         plan.cell.model_copy(update=of_board).model_dump_json(exclude={"model"}): plan for plan in plans
     }.values():
-        for name in (*FLOORS, *plan.ceilings):
+        for name in (*task_named(plan.spec.task).floors, *plan.ceilings):
             found.append(plan_cell(worker, plan.cell.model_copy(update=of_board | {"model": name}), tell))
     return found
 

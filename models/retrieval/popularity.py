@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 import polars as pl
+from pydantic import Field
 
 from ...datasets.schema import Catalog, Slates
 from ...datasets.train_data import TrainData
 from ...datasets.vectors.features import Features
 from ..base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
 from ..ranking import rank
+from .interactions import NoSequences, train_sequences
+
+DAY = 86_400  # seconds
 
 
 class Popularity(SlateModel):
@@ -20,13 +26,33 @@ class Popularity(SlateModel):
         title="Most popular items",
         paper="none: a floor",
         conditions=frozenset({"prompt", "history"}),
-        summary="The same slate for every request: items by the number of train slates that hold them, ties by id.",
+        summary="The same slate for every request: items by the number of train slates or interactions that hold "
+        "them, ties by id; recent: by those of the last months.",
     )
+
+    class Config(Settings):
+        """What is counted."""
+
+        days: int | None = Field(None, gt=0, description="that count, before the end of train; None: all interactions")
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"recent": {"days": 90}}
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
             progress: Progress = no_progress) -> FitReport:  # fmt: skip
-        """Keep the catalogue: it holds the train counts."""
+        """Keep the catalogue: it holds the train counts.
+
+        Raises:
+            NoSequences: the last days are asked for where no times are known.
+        """
         self.catalog, self.features = data.catalog, data.features
+        self.count = data.catalog.train_count
+        if self.config.days is not None:
+            timed = train_sequences(data, "popularity:recent").filter(pl.col("times").is_not_null())
+            if timed.is_empty():
+                raise NoSequences(f"popularity:recent counts by time, and {data.dataset} has no times")
+            rows = timed.explode("items", "times")
+            late = rows.filter(pl.col("times") > pl.col("times").max() - self.config.days * DAY)["items"]
+            self.count = np.bincount(late.to_numpy(), minlength=len(data.catalog))
         return FitReport()
 
     def generate(self, requests: pl.DataFrame, k: int, *, samples: int = 1, seed: int = 0,
@@ -34,17 +60,20 @@ class Popularity(SlateModel):
         """Slates [P, samples, k]."""
 
         def score(part: pl.DataFrame) -> np.ndarray:
-            return np.broadcast_to(self.catalog.train_count.astype(np.float64), (part.height, len(self.catalog)))
+            return np.broadcast_to(self.count.astype(np.float64), (part.height, len(self.catalog)))
 
         return rank(requests, k, score, self.catalog, samples=samples)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """No state beside the catalogue."""
-        return {}
+        """The counts."""
+        return {"count": self.count.astype(np.int64)}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """No state beside the catalogue."""
+        """Take the counts back."""
+        self.count = arrays["count"]
 
     def with_catalog(self, catalog: Catalog, features: Features) -> Popularity:
         """The same over another catalogue and its train counts."""
-        return self._over(catalog, features)
+        other = self._over(catalog, features)
+        other.count = catalog.train_count
+        return other
