@@ -78,7 +78,7 @@ class EASE(SlateModel):
         s, N = self._asked(sampling), len(self.catalog)
 
         def score(part: pl.DataFrame) -> np.ndarray:
-            return item_matrix(part["history"].to_list(), N, s.decay) @ self.weights  # [B, N]
+            return item_matrix(part["history"].to_list(), N, s.decay).astype(np.float32) @ self.weights
 
         return rank(requests, k, score, self.catalog, samples=samples)
 
