@@ -274,10 +274,11 @@ class Slates:
             raise FaultySlates(f"an item is repeated inside a slate ({where(repeats)})")
         barred = forbidden(requests)
         if any(barred):
-            # one number per (request, item of the catalogue), so that one look-up serves all requests
+            # one number per (request, item), so that one look-up serves all requests
             row = np.repeat(np.arange(P), [len(row) for row in barred])
-            ids = np.concatenate([np.asarray(row, np.int64) for row in barred])
-            keys = (row * n_items + ids)[(ids >= 0) & (ids < n_items)]
+            flat = np.concatenate([np.asarray(row, np.int64) for row in barred])
+            inside = (flat >= 0) & (flat < n_items)
+            keys = row[inside] * n_items + flat[inside]
             emitted = np.isin(np.arange(P)[:, None, None] * n_items + items, keys) & (items != EMPTY)
             if emitted.any():
                 p, s = np.argwhere(emitted)[0][:2]

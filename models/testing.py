@@ -304,8 +304,12 @@ def _check_slates_are_full(case: Case) -> None:
 def _check_odd_histories(case: Case) -> None:
     N = len(case.dataset.catalog)
     odd = [[], [N], [-1, N + 7, 3], [2] * 50, list(range(100)) * 3]
-    slates = case.ask(_typed(odd))
-    assert (slates.items != EMPTY).all(), "a slot is empty though items are left: fill it"
+    timed = _typed(odd).with_columns(
+        history_times=pl.Series([[], None, [7, 7, 8], [9] * 50, list(range(300))], dtype=pl.List(pl.Int64)),
+        request_time=pl.Series([None, 3, None, 9, -1], dtype=pl.Int64),
+    )
+    for requests in (_typed(odd), timed):
+        assert (case.ask(requests).items != EMPTY).all(), "a slot is empty though items are left: fill it"
     left = case.ask(_typed([list(range(2, N))]), samples=1).items
     assert set(left.ravel().tolist()) == {0, 1, EMPTY}, "items 0 and 1 are left and are not emitted"
 
