@@ -1,4 +1,4 @@
-"""The small made-up datasets of the contract suite: one that asks with prompts, one that asks with histories."""
+"""The small made-up datasets of the contract suite: one asks with prompts, one with histories."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import numpy as np
 import polars as pl
 
 from ..datasets.card import DatasetCard
-from ..datasets.loaders.sequences import DAY, build_sequences
+from ..datasets.loaders.sequences import build_sequences
 from ..datasets.schema import CATALOG_SCHEMA, REFERENCE_SCHEMA, REQUEST_SCHEMA, Catalog, Part, PartName, SlateDataset
+
+DAY = 86_400  # seconds
 
 
 def fixture_dataset() -> SlateDataset:
@@ -17,14 +19,8 @@ def fixture_dataset() -> SlateDataset:
     The last item of each topic is in no train slate. All from one seed.
     """
     rng = np.random.default_rng(7)
-    syllables = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
-
-    def words(n: int, length: int) -> list[str]:
-        picks = rng.choice(len(syllables), size=(n, length))
-        return ["".join(syllables[i] for i in row) for row in picks]
-
-    topics, general, prefixes = words(80, 3), words(30, 2), ["for", "my", "some", "a night of", "we need"]
-    titles = [f"{topics[2 * (i // 6) + i % 2]} {general[rng.integers(30)]} {topics[2 * (i // 6)]}" for i in range(240)]
+    items, topics, general = _items(rng)
+    prefixes = ["for", "my", "some", "a night of", "we need"]
 
     def part(name: PartName, repeats: int) -> Part:
         rows, references = [], []
@@ -41,56 +37,70 @@ def fixture_dataset() -> SlateDataset:
 
     train, valid, test = part("train", 4), part("valid", 1), part("test", 1)
     counts = np.bincount(train.references["items"].explode().to_numpy(), minlength=240)
-    catalog = Catalog(
-        pl.DataFrame(
-            {
-                "id": [f"item-{i}" for i in range(240)],
-                "title": titles,
-                "text": titles,
-                "categories": [[["topic", topics[2 * (i // 6)]]] for i in range(240)],
-                "train_count": counts.tolist(),
-            },
-            schema=CATALOG_SCHEMA,
-        )
+    catalog = Catalog(pl.DataFrame(items.with_columns(train_count=counts), schema=CATALOG_SCHEMA))
+    card = _card("contract-fixture", "prompt->slate", "by construction")
+    return SlateDataset(card.name, "synthetic", card, catalog, train, valid, test, slate_length=5)
+
+
+def history_fixture() -> SlateDataset:
+    """The items of the other, had by 240 people one after the other: the last of each is to be told, leave-one-out.
+
+    A person goes through the items of a topic in their order, from anywhere in it, then on to the next topic; low
+    topics are popular, and one item in six is any item. Every twentieth person has no times. All from one seed.
+    """
+    rng = np.random.default_rng(8)
+    items, _, _ = _items(np.random.default_rng(7))
+    liked = 1 / np.arange(1, 41)  # topics, as people start in them
+    rows: list[tuple[str, str, int | None]] = []
+    for person in range(240):
+        at, had, length = 6 * int(rng.choice(40, p=liked / liked.sum())) + int(rng.integers(6)), [], rng.integers(4, 13)
+        while len(had) < length:
+            item = at if rng.random() > 1 / 6 else int(rng.integers(240))
+            at = (at + 1) % 240
+            had += [item] if item not in had else []
+        start = int(rng.integers(300))  # days
+        times = [None if person % 20 == 0 else (start + step) * DAY for step in range(length)]
+        rows += [(f"person-{person}", f"item-{item}", time) for item, time in zip(had, times, strict=True)]
+    interactions = pl.DataFrame(rows, schema=["user", "item", "time"], orient="row")
+    return build_sequences(_card("contract-histories", "history->slate", "leave-one-out"), items, interactions)
+
+
+def _items(rng: np.random.Generator) -> tuple[pl.DataFrame, list[str], list[str]]:
+    """240 items (id, title, text, categories), the two words of each topic, words of all."""
+    syllables = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
+
+    def words(n: int, length: int) -> list[str]:
+        picks = rng.choice(len(syllables), size=(n, length))
+        return ["".join(syllables[i] for i in row) for row in picks]
+
+    topics, general = words(80, 3), words(30, 2)
+    titles = [f"{topics[2 * (i // 6) + i % 2]} {general[rng.integers(30)]} {topics[2 * (i // 6)]}" for i in range(240)]
+    items = pl.DataFrame(
+        {
+            "id": [f"item-{i}" for i in range(240)],
+            "title": titles,
+            "text": titles,
+            "categories": [[["topic", topics[2 * (i // 6)]]] for i in range(240)],
+        }
     )
-    card = DatasetCard(
-        name="contract-fixture",
+    return items, topics, general
+
+
+def _card(name: str, task: str, split: str) -> DatasetCard:
+    return DatasetCard(
+        name=name,
         title="Fixture of the contract suite",
-        task="prompt->slate",
+        task=task,
         source="synthetic",
         licence="Apache-2.0",
         citation="none",
         homepage="none",
-        loader="slatebench.models.fixture:fixture_dataset",
+        loader="slatebench.models.fixture",
         text_fields=["title"],
         item_vectors="text",
         evaluation_embedding="lsa-text",
         slate_length=5,
         cutoffs=[5],
-        split="by construction",
+        split=split,
+        options={"split": {"kind": "leave-one-out"}} if task == "history->slate" else {},
     )
-    return SlateDataset("contract-fixture", "synthetic", card, catalog, train, valid, test, slate_length=5)
-
-
-def history_fixture() -> SlateDataset:
-    """The items of `fixture_dataset`, and 160 users who go through the six items of a topic in turn, then the next.
-
-    Each user has 7 to 13 items, two a day, and starts somewhere else, so what follows an item is nearly always the same
-    item, and popularity tells next to nothing.
-    """
-    base = fixture_dataset()
-    rows = []
-    for user in range(160):
-        for n in range(7 + user % 7):
-            topic, place = user * 3 + n // 6, (user // 40 + n) % 6
-            rows.append((f"user-{user}", f"item-{6 * (topic % 40) + place}", (user + n // 2) * DAY))
-    interactions = pl.DataFrame(rows, schema={"user": pl.String, "item": pl.String, "time": pl.Int64}, orient="row")
-    card = base.card.model_copy(
-        update={
-            "name": "contract-histories",
-            "task": "history->slate",
-            "loader": "slatebench.models.fixture:history_fixture",
-            "options": {"split": {"kind": "leave-one-out"}},
-        }
-    )
-    return build_sequences(card, base.catalog.items.drop("train_count"), interactions)

@@ -37,7 +37,12 @@ from slatebench.models.ranking import rank
 
 
 class {cls}(SlateModel):
-    """Scores every item for a prompt; here: cosine of their texts, plus a share of popularity."""
+    """Scores every item for a prompt; here: cosine of their texts, plus a share of popularity.
+
+    To answer histories too, add "history" to the card's conditions (or override `conditions()`, where a setting
+    decides): requests then hold lists of item numbers in `history`, oldest first, and no prompt; `data.sequences` holds
+    what users had. `rank` leaves out what a slate may not hold; elsewhere ask `slatebench.datasets.schema.forbidden`.
+    """
 
     name = "{name}"
     card = ModelCard(

@@ -13,7 +13,7 @@ from ...datasets.train_data import TrainData
 from ...datasets.vectors.features import Features
 from ...datasets.vectors.text_encoder import unit_rows
 from ..base import Condition, Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
-from ..ordering import ORDERED, RankedSampling, emitted
+from ..ordering import ORDERED, RankedSampling, by_cosine
 from ..ranking import nearest, rank
 from .interactions import item_matrix
 
@@ -35,6 +35,7 @@ class Dense(SlateModel):
             "sampled: Gumbel top-k is ours; its temperature keeps about nine tenths of dense's NDCG@10 on Bundle's "
             "validation part (elsewhere it may keep more or less); sampled+ordered: the items that "
             "were drawn, those nearest to the prompt first",
+            "history: the mean of the history's item texts, all alike, old and new, in place of the prompt",
         ),
     )
 
@@ -67,7 +68,7 @@ class Dense(SlateModel):
                  sampling: Settings | None = None) -> Slates:  # fmt: skip
         """Slates [P, samples, k]."""
         vectors, s = self.features.item_texts(), self._asked(sampling)
-        if s.temperature == 0:  # by the prompt in either order
+        if s.temperature == 0:  # by the query in either order
             queries = self._queries(requests, s.query)
             items, _ = nearest(queries, vectors, k, self.catalog.by_popularity, forbidden(requests))  # [P, k]
             return Slates(np.repeat(items[:, None], samples, axis=1))
@@ -76,7 +77,16 @@ class Dense(SlateModel):
             return self._queries(part, s.query) @ vectors.T
 
         slates = rank(requests, k, score, self.catalog, samples=samples, seed=seed, temperature=s.temperature)
-        return emitted(slates, requests, self.features, s.order)
+        if s.order == "score":
+            return slates
+        return Slates(by_cosine(slates.items, self._queries(requests, s.query), vectors))
+
+    def _queries(self, requests: pl.DataFrame, query: str) -> np.ndarray:
+        """Vectors [P, d_text]: of the prompts, or the mean over the items of the histories (zero for an empty one)."""
+        if query == "prompt":
+            return self.features.prompts(requests["prompt"].to_list())
+        histories = item_matrix(requests["history"].to_list(), len(self.catalog))  # [P, N]
+        return unit_rows(np.asarray(histories @ self.features.item_texts()).astype(np.float32))
 
     def _queries(self, requests: pl.DataFrame, query: str) -> np.ndarray:
         """Vectors [P, d_text]: of the prompts, or the mean over the items of the histories (zero for an empty one)."""

@@ -9,13 +9,14 @@ import polars as pl
 from pydantic import Field
 
 from ...datasets.errors import SlateBenchError
-from ...datasets.schema import Slates
+from ...datasets.schema import Catalog, Slates
 from ...datasets.train_data import TrainData
+from ...datasets.vectors.features import Features
 from ..base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
 from ..ranking import rank
-from .interactions import item_matrix, train_sequences
+from .interactions import item_matrix, moved, train_sequences
 
-MATRICES = 3  # of N x N in float64 that a fit holds at most
+BYTES = 20  # a fit holds at most for each pair of items: its count, dense and sparse
 
 
 class EASE(SlateModel):
@@ -50,26 +51,25 @@ class EASE(SlateModel):
         Raises:
             SlateBenchError: there is no memory for it; says how much it would take.
         """
-        from scipy.linalg import get_lapack_funcs
+        from scipy.linalg import LinAlgError, inv
 
         self.catalog, self.features = data.catalog, data.features
         N = len(data.catalog)
         needed = _refuse_without_memory(N)
         X = item_matrix(train_sequences(data, self.name)["items"].to_list(), N)  # [U, N]
-        gram = np.asfortranarray((X.T @ X).toarray())
+        gram = (X.T @ X).toarray(order="F")  # in this order it is inverted in its place
         gram[np.diag_indices(N)] += self.config.penalty
-        dpotrf, dpotri = get_lapack_funcs(("potrf", "potri"), (gram,))
-        progress(1, 3, f"{needed / 2**30:.1f} GiB")
-        factor, info = dpotrf(gram, lower=True, overwrite_a=True)
-        progress(2, 3)
-        P, wrong = dpotri(factor, lower=True, overwrite_c=True)  # the lower triangle of the inverse
-        if info or wrong:
-            raise SlateBenchError(f"ease: the matrix can't be inverted: raise penalty (now {self.config.penalty:g})")
-        P = np.tril(P) + np.tril(P, -1).T
-        weights = -P / np.diag(P)  # column j divided by P_jj
-        weights[np.diag_indices(N)] = 0.0
-        self.weights = weights.astype(np.float32)  # [N, N]
-        progress(3, 3)
+        progress(1, 2, f"{needed / 2**30:.1f} GiB")
+        try:
+            P = inv(gram, assume_a="pos", overwrite_a=True)
+        except LinAlgError as error:
+            raise SlateBenchError(
+                f"ease: the matrix can't be inverted: raise penalty (now {self.config.penalty:g})"
+            ) from error
+        P /= -P.diagonal()  # column j divided by -P_jj
+        P[np.diag_indices(N)] = 0.0
+        self.weights = P.astype(np.float32, order="C")  # [N, N]
+        progress(2, 2)
         return FitReport(notes={"memory_gib": needed / 2**30})
 
     def generate(self, requests: pl.DataFrame, k: int, *, samples: int = 1, seed: int = 0,
@@ -78,7 +78,7 @@ class EASE(SlateModel):
         s, N = self._asked(sampling), len(self.catalog)
 
         def score(part: pl.DataFrame) -> np.ndarray:
-            return item_matrix(part["history"].to_list(), N, s.decay) @ self.weights  # [B, N]
+            return item_matrix(part["history"].to_list(), N, s.decay).astype(np.float32) @ self.weights
 
         return rank(requests, k, score, self.catalog, samples=samples)
 
@@ -89,6 +89,14 @@ class EASE(SlateModel):
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Take the weights back."""
         self.weights = arrays["weights"]
+
+    def with_catalog(self, catalog: Catalog, features: Features) -> EASE:
+        """The same weights between the items that still exist; a new item has none."""
+        other = self._over(catalog, features)
+        old, new = moved(self.catalog, catalog)
+        other.weights = np.zeros((len(catalog), len(catalog)), np.float32)
+        other.weights[np.ix_(new, new)] = self.weights[np.ix_(old, old)]
+        return other
 
     def cost(self, k: int, sampling: Settings | None = None) -> dict[str, float]:
         """All weights are fitted, in closed form."""
@@ -103,7 +111,7 @@ def _refuse_without_memory(n_items: int) -> float:
     """
     import psutil
 
-    needed, free = MATRICES * 8.0 * n_items**2, psutil.virtual_memory().available
+    needed, free = float(BYTES) * n_items**2, psutil.virtual_memory().available
     if needed > free:
         raise SlateBenchError(
             f"ease inverts a matrix of {n_items:,} x {n_items:,}: {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB "

@@ -12,6 +12,7 @@ import polars as pl
 from scipy.sparse import csr_matrix
 
 from ...datasets.errors import SlateBenchError
+from ...datasets.schema import Catalog
 from ...datasets.train_data import TrainData
 
 
@@ -70,3 +71,17 @@ def sparse_of(arrays: dict[str, np.ndarray], n_items: int) -> csr_matrix:
     """The square sparse matrix [N, N] that `sparse_arrays` took apart, in float64."""
     parts = (arrays["data"].astype(np.float64), arrays["indices"], arrays["indptr"])
     return csr_matrix(parts, shape=(n_items, n_items))
+
+
+def moved(before: Catalog, after: Catalog) -> tuple[np.ndarray, np.ndarray]:
+    """The items that stand in both catalogues: their indices in the one and in the other."""
+    pairs = [(i, after.index[id_]) for i, id_ in enumerate(before.ids) if id_ in after.index]
+    old, new = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    return old, new
+
+
+def sparse_moved(matrix: csr_matrix, before: Catalog, after: Catalog) -> csr_matrix:
+    """A square sparse matrix over the items of another catalogue; rows and columns of new items are empty."""
+    old, new = moved(before, after)
+    kept = matrix[old][:, old].tocoo()
+    return csr_matrix((kept.data, (new[kept.row], new[kept.col])), shape=(len(after), len(after)))

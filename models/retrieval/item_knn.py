@@ -9,11 +9,12 @@ import polars as pl
 from pydantic import Field
 from scipy.sparse import csr_matrix, vstack
 
-from ...datasets.schema import Slates
+from ...datasets.schema import Catalog, Slates
 from ...datasets.train_data import TrainData
+from ...datasets.vectors.features import Features
 from ..base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
 from ..ranking import blocks, rank, top_k
-from .interactions import item_matrix, sparse_arrays, sparse_of, train_sequences
+from .interactions import item_matrix, sparse_arrays, sparse_moved, sparse_of, train_sequences
 
 
 class ItemKNN(SlateModel):
@@ -89,3 +90,9 @@ class ItemKNN(SlateModel):
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Take the similarities back."""
         self.similar = sparse_of(arrays, len(self.catalog))
+
+    def with_catalog(self, catalog: Catalog, features: Features) -> ItemKNN:
+        """The same similarities between the items that still exist; a new item has none."""
+        other = self._over(catalog, features)
+        other.similar = sparse_moved(self.similar, self.catalog, catalog)
+        return other

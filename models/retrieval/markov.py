@@ -6,11 +6,12 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_matrix
 
-from ...datasets.schema import Slates
+from ...datasets.schema import Catalog, Slates
 from ...datasets.train_data import TrainData
+from ...datasets.vectors.features import Features
 from ..base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
 from ..ranking import rank
-from .interactions import sparse_arrays, sparse_of, train_sequences
+from .interactions import sparse_arrays, sparse_moved, sparse_of, train_sequences
 
 
 class Markov(SlateModel):
@@ -57,3 +58,9 @@ class Markov(SlateModel):
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Take the counts back."""
         self.follows = sparse_of(arrays, len(self.catalog))
+
+    def with_catalog(self, catalog: Catalog, features: Features) -> Markov:
+        """The same counts between the items that still exist; a new item has none."""
+        other = self._over(catalog, features)
+        other.follows = sparse_moved(self.follows, self.catalog, catalog)
+        return other

@@ -13,7 +13,7 @@ from ...datasets.train_data import TrainData
 from ...datasets.vectors.features import Features
 from ..base import Condition, Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
 from ..ranking import rank
-from .interactions import NoSequences, train_sequences
+from .interactions import NoSequences, moved, train_sequences
 
 DAY = 86_400  # seconds
 
@@ -33,12 +33,12 @@ class Popularity(SlateModel):
     class Config(Settings):
         """What is counted."""
 
-        days: int | None = Field(None, gt=0, description="that count, before the end of train; None: all interactions")
+        days: int | None = Field(None, gt=0, description="before the end of train, whose interactions count; None: all")
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"recent": {"days": 90}}
 
     def conditions(self) -> frozenset[Condition]:
-        """Both; the last days are known of histories alone."""
+        """Any; the last days are known of histories alone."""
         return self.card.conditions if self.config.days is None else frozenset({"history"})
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
@@ -50,14 +50,15 @@ class Popularity(SlateModel):
         """
         self.catalog, self.features = data.catalog, data.features
         self.count = data.catalog.train_count
-        if self.config.days is not None:
-            timed = train_sequences(data, "popularity:recent").filter(pl.col("times").is_not_null())
-            if timed.is_empty():
-                raise NoSequences(f"popularity:recent counts by time, and {data.dataset} has no times")
-            rows = timed.explode("items", "times")
-            late = rows.filter(pl.col("times") > pl.col("times").max() - self.config.days * DAY)["items"]
-            self.count = np.bincount(late.to_numpy(), minlength=len(data.catalog))
-        return FitReport()
+        if self.config.days is None:
+            return FitReport()
+        timed = train_sequences(data, "popularity:recent").filter(pl.col("times").is_not_null())
+        if timed.is_empty():
+            raise NoSequences(f"popularity:recent counts by time, and {data.dataset} has no times: take popularity")
+        rows = timed.explode("items", "times")
+        late = rows.filter(pl.col("times") > pl.col("times").max() - self.config.days * DAY)["items"]
+        self.count = np.bincount(late.to_numpy(), minlength=len(data.catalog))
+        return FitReport(notes={"interactions_counted": late.len()})
 
     def generate(self, requests: pl.DataFrame, k: int, *, samples: int = 1, seed: int = 0,
                  sampling: Settings | None = None) -> Slates:  # fmt: skip
@@ -69,15 +70,19 @@ class Popularity(SlateModel):
         return rank(requests, k, score, self.catalog, samples=samples)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The counts."""
-        return {"count": self.count.astype(np.int64)}
+        """The counts of the last days; those of all stand in the catalogue."""
+        return {} if self.config.days is None else {"count": self.count}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Take the counts back."""
-        self.count = arrays["count"]
+        self.count = arrays.get("count", self.catalog.train_count)
 
     def with_catalog(self, catalog: Catalog, features: Features) -> Popularity:
-        """The same over another catalogue and its train counts."""
+        """The same over another catalogue and its train counts; in the last days a new item was had by nobody."""
         other = self._over(catalog, features)
         other.count = catalog.train_count
+        if self.config.days is not None:
+            old, new = moved(self.catalog, catalog)
+            other.count = np.zeros(len(catalog), np.int64)
+            other.count[new] = self.count[old]
         return other

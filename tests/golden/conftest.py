@@ -1,4 +1,4 @@
-"""The tiny dataset of the golden entries, its features, and `--golden-write`."""
+"""The tiny datasets of the golden entries, their features, and `--golden-write`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from slatebench.datasets.vectors.features import make_features
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 from golden import Goldens  # noqa: E402
-from golden_dataset import golden_dataset  # noqa: E402
+from golden_dataset import golden_dataset, golden_histories  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,3 +46,14 @@ def data(dataset: SlateDataset, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLATEBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield train_data(dataset, make_features(dataset, encoder="hash"))
+
+
+@pytest.fixture(scope="session")
+def histories() -> SlateDataset:
+    return golden_histories()
+
+
+@pytest.fixture(scope="session")
+def history_data(histories: SlateDataset, data: TrainData) -> TrainData:
+    """What models see of the histories; in the cache of `data`."""
+    return train_data(histories, make_features(histories, encoder="hash"))

@@ -43,7 +43,7 @@ COMBINED = (
     "dmsg:residual+prior", "dmsg latents=joint", "dmsg target=x0", "dmsg schedule=linear", "dmsg sampler=ddpm",
     "dmsg sampler=dpm++", "dmsg eta=0.5", "dmsg guidance_rescale=0.7", "dmsg spacing=leading",
     "dmsg rounding=assignment", "dmsg order=prompt2vec", "dmsg order=slot", "dmsg patience=2 check_every=4",
-    "bm25:sampled+ordered", "dense:sampled+ordered", "trie-prior tokenizer=rkmeans",
+    "bm25:sampled+ordered", "dense:sampled+ordered", "dense:history+sampled+ordered", "trie-prior tokenizer=rkmeans",
 )  # fmt: skip
 ADDRESSES = [a for name in BUILTIN for a in (name, *(f"{name}:{preset}" for preset in model_class(name).PRESETS))]
 
@@ -66,32 +66,54 @@ def shaken_loss(model, data):
         return task(torch.arange(16)).item()
 
 
+def resolved_model(address):
+    """An unfitted model of an address that may be followed by settings, and whether it trains a network."""
+    address, *changes = address.split()
+    name, presets = parse_model(address)
+    cls = model_class(name)
+    values = {key: value for key, value in SHORT.items() if key in cls.Config.model_fields}
+    resolved = resolve(cls, presets, "smoke", values | dict(map(setting, changes)))
+    return cls(resolved.config, resolved.sampling), "max_steps" in values
+
+
+def entries():
+    """Every address once for each condition that it answers, and the name of its entry."""
+    for address in (*ADDRESSES, *COMBINED):
+        for condition in sorted(resolved_model(address)[0].conditions()):
+            yield pytest.param(address, condition, id=entry_name(address, condition))
+
+
+def entry_name(address, condition):
+    return address if condition == "prompt" else f"{address} on histories"
+
+
+ENTRIES = list(entries())
+
+
 @pytest.fixture(scope="session")
-def emitted(dataset, data):
+def emitted(dataset, data, histories, history_data):
     """What an address gives: slates, losses, diagnostics, norms of the fitted arrays."""
+    asked = {"prompt": (dataset, data), "history": (histories, history_data)}
 
-    def evaluate(slates):
-        with references_closed(False):
-            return recall(slates, data.valid_requests, dataset.valid.references)
+    def run(address, condition):
+        dataset, data = asked[condition]
 
-    def run(address):
-        address, *changes = address.split()
-        name, presets = parse_model(address)
-        cls = model_class(name)
-        values = {key: value for key, value in SHORT.items() if key in cls.Config.model_fields}
-        resolved = resolve(cls, presets, "smoke", values | dict(map(setting, changes)))
-        model = cls(resolved.config, resolved.sampling)
+        def evaluate(slates):
+            with references_closed(False):
+                return recall(slates, data.valid_requests, dataset.valid.references)
+
+        model, trains = resolved_model(address)
         report = model.fit(data, seed=SEED, evaluate=evaluate)
-        k = K if "max_steps" in values else len(data.catalog)
+        k = K if trains else len(data.catalog)
         slates = model.generate(dataset.test.requests, k, samples=2 if model.stochastic() else 1, seed=3)
         numbers = {name: [value for _, value in curve] for name, curve in report.curves.items()}
-        if "max_steps" in values:
-            numbers["shaken"] = shaken_loss(cls(resolved.config, resolved.sampling), data)
+        if trains:
+            numbers["shaken"] = shaken_loss(type(model)(model.config, model.sampling), data)
         numbers.pop("learning_rate", None)  # what it does is in the losses
         numbers |= {name: rates.mean() for name, rates in slates.diagnostics.items()}
         arrays = model.arrays().values()
         numbers["norms"] = [np.linalg.norm(array) for array in arrays if array.dtype.kind == "f"]
-        settings = json.dumps([resolved.config.model_dump(), resolved.sampling.model_dump()], sort_keys=True)
+        settings = json.dumps([model.config.model_dump(), model.sampling.model_dump()], sort_keys=True)
         return {
             "settings": hashlib.sha256(settings.encode()).hexdigest()[:8],
             "slates": lines(slates.items),
@@ -101,14 +123,15 @@ def emitted(dataset, data):
     return run
 
 
-@pytest.mark.parametrize("address", [*ADDRESSES, *COMBINED])
-def test_slates_are_golden(address, emitted, goldens):
+@pytest.mark.parametrize(("address", "condition"), ENTRIES)
+def test_slates_are_golden(address, condition, emitted, goldens):
     cls = model_class(parse_model(address.split()[0])[0])
     where = f"`version` in {cls.__module__.replace('slatebench.', '').replace('.', '/')}.py"
     slots = SLOTS if "max_steps" in cls.Config.model_fields else SLOTS_RANKED
-    goldens(cls.name).hold(address, cls.version, where, emitted(address), slots=slots, close=CLOSE)
+    name, found = entry_name(address, condition), emitted(address, condition)
+    goldens(cls.name).hold(name, cls.version, where, found, slots=slots, close=CLOSE)
 
 
 @pytest.mark.parametrize("name", BUILTIN)
 def test_every_address_has_golden_slates(name, goldens):
-    goldens(name).hold_names(a for a in (*ADDRESSES, *COMBINED) if parse_model(a.split()[0])[0] == name)
+    goldens(name).hold_names(e.id for e in ENTRIES if parse_model(e.id.split()[0])[0] == name)

@@ -9,17 +9,18 @@ import pytest
 from pydantic import Field
 
 from slatebench.datasets.errors import UsageError
-from slatebench.datasets.schema import Slates
+from slatebench.datasets.schema import EMPTY, Slates, forbidden
 from slatebench.datasets.train_data import train_data
 from slatebench.datasets.vectors.features import make_features
 from slatebench.models import testing
 from slatebench.models.base import FitReport, Settings
-from slatebench.models.registry import BUILTIN, model_class, model_names
+from slatebench.models.registry import model_class, model_names
 from slatebench.models.retrieval.bm25 import BM25
 from slatebench.models.retrieval.dense import Dense
+from slatebench.models.retrieval.markov import Markov
 from slatebench.models.retrieval.popularity import Popularity
 from slatebench.models.retrieval.random import Random
-from slatebench.models.testing import QUALITY, fixture_dataset, run_contract
+from slatebench.models.testing import QUALITY, QUALITY_OF_HISTORIES, fixture_dataset, history_fixture, run_contract
 
 ADDRESSES = [
     address for name in model_names() for address in (name, *(f"{name}:{p}" for p in model_class(name).PRESETS))
@@ -34,8 +35,9 @@ def test_contract(address):
 
 def test_every_retrieval_model_is_held_to_a_quality_band():
     retrieval = {"random", "popularity", "bm25", "dense", "prompt-knn", "prompt2vec", "hybrid"}
-    assert retrieval <= BUILTIN.keys()
     assert retrieval <= {address.partition(":")[0] for address in QUALITY}
+    on_histories = {"random", "popularity", "popularity:recent", "dense:history", "markov", "item-knn", "ease"}
+    assert on_histories <= QUALITY_OF_HISTORIES.keys() <= {*ADDRESSES}
 
 
 def test_unknown_models_and_presets_are_usage_errors():
@@ -62,6 +64,22 @@ def test_contract_where_items_are_word2vec(tmp_path, address):
         if not c.passed
     ]
     assert not failed, failed
+
+
+def test_contract_on_other_histories(tmp_path):
+    dataset = replace(history_fixture(), name="mine", slate_length=4)
+    features = make_features(dataset, encoder="hash", cache=tmp_path)
+    failed = [check for check in run_contract("item-knn", dataset, features) if not check.passed]
+    assert not failed, failed
+
+
+def test_a_model_is_asked_with_what_it_answers():
+    def names(address):
+        return {check.name for check in run_contract(address)}
+
+    assert "odd prompts" in names("bm25") and "odd histories" not in names("bm25")
+    assert "odd histories" in names("markov") and "odd prompts" not in names("markov")
+    assert {"odd histories", "odd prompts"} <= names("popularity")
 
 
 class Repeats(Popularity):
@@ -138,7 +156,7 @@ class Cardless(Popularity):
     card = Popularity.card.__class__("", "", frozenset(), "")
 
 
-class Overlapping(Popularity):
+class Overlapping(Random):
     class Config(Settings):
         alpha: float = Field(1, description="x")
 
@@ -166,6 +184,46 @@ class Bad(Dense):
         return Popularity.generate(self, requests, k, samples=samples)  # pyright: ignore
 
 
+class EmitsTheHistory(Markov):
+    def generate(self, requests, k, *, samples=1, seed=0, sampling=None):
+        return super().generate(requests.with_columns(repeats=True), k, samples=samples)
+
+
+class LeavesSlotsEmpty(Markov):
+    def generate(self, requests, k, *, samples=1, seed=0, sampling=None):
+        slates = super().generate(requests, k, samples=samples)
+        slates.items[..., -1] = EMPTY
+        return slates
+
+
+class LooksUpEveryItem(Markov):
+    def generate(self, requests, k, *, samples=1, seed=0, sampling=None):
+        [self.catalog.ids[i] for history in requests["history"].to_list() for i in history]
+        return super().generate(requests, k, samples=samples)
+
+
+class NeedsAHistory(Markov):
+    def generate(self, requests, k, *, samples=1, seed=0, sampling=None):
+        [history[-1] for history in requests["history"].to_list()]
+        return super().generate(requests, k, samples=samples)
+
+
+class NeedsTimes(Markov):
+    def fit(self, data, *, seed=0, evaluate=None, progress=None):
+        max(time for times in data.sequences["times"].drop_nulls().to_list() for time in times)
+        return super().fit(data)
+
+
+class ByNumber(Markov):
+    """The last items of the catalogue, whatever was asked: hardly anybody had them."""
+
+    def generate(self, requests, k, *, samples=1, seed=0, sampling=None):
+        best = range(len(self.catalog) - 1, -1, -1)
+        items = [[i for i in best if i not in barred][:k] for barred in forbidden(requests)]
+        items = [row + [EMPTY] * (k - len(row)) for row in items]
+        return Slates(np.repeat(np.array(items, np.int64).reshape(-1, 1, k), samples, axis=1))
+
+
 @pytest.mark.parametrize(
     ("broken", "check"),
     [
@@ -185,6 +243,12 @@ class Bad(Dense):
         (BadPreset, "presets and budgets"),
         (OtherEachFit, "fit can be repeated"),
         (Bad, "quality"),
+        (EmitsTheHistory, "items of the history are never emitted"),
+        (LeavesSlotsEmpty, "slates are full"),
+        (LooksUpEveryItem, "odd histories"),
+        (NeedsAHistory, "odd histories"),
+        (NeedsTimes, "without times"),
+        (ByNumber, "better than chance"),
     ],
 )
 def test_the_suite_finds_a_broken_promise(monkeypatch, broken, check):
