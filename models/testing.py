@@ -44,13 +44,6 @@ QUALITY: Bands = {
     "prompt2vec": (0.75, 0.95),
     "hybrid": (0.65, 0.85),
     "trie-prior": (0.60, 0.80),  # dense, through a beam
-    "dense:history": (0.25, 0.75),
-    "markov": (0.65, 0.90),  # from here on: the next item of the fixture's histories
-    "item-knn": (0.80, 1.0),
-    "ease": (0.80, 1.0),
-    "sasrec": (0.30, 1.0),
-    "hstu": (0.30, 1.0),
-    "bert4rec": (0.10, 1.0),
 }
 QUALITY_OF_HISTORIES: Bands = {
     "random": (0.005, 0.045),

@@ -88,13 +88,6 @@ class Dense(SlateModel):
         histories = item_matrix(requests["history"].to_list(), len(self.catalog))  # [P, N]
         return unit_rows(np.asarray(histories @ self.features.item_texts()).astype(np.float32))
 
-    def _queries(self, requests: pl.DataFrame, query: str) -> np.ndarray:
-        """Vectors [P, d_text]: of the prompts, or the mean over the items of the histories (zero for an empty one)."""
-        if query == "prompt":
-            return self.features.prompts(requests["prompt"].to_list())
-        histories = item_matrix(requests["history"].to_list(), len(self.catalog))  # [P, N]
-        return unit_rows(np.asarray(histories @ self.features.item_texts()).astype(np.float32))
-
     def arrays(self) -> dict[str, np.ndarray]:
         """No state beside the item vectors."""
         return {}

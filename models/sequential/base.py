@@ -204,8 +204,8 @@ class SequenceModel(SlateModel):
                 item = int(items[p, slot])
                 histories[p], barred[p] = [*histories[p], item], [*barred[p], item]
                 had, now = (times[p], asked[p]) if times is not None and asked is not None else (None, None)
-                if times is not None and had:
-                    times[p] = [*had, had[-1] if now is None else now]
+                if times is not None and had is not None:
+                    times[p] = [*had, *([now] if now is not None else had[-1:])]
         return items
 
     def _states(
@@ -258,7 +258,7 @@ def _times(requests: pl.DataFrame) -> tuple[list[list[int] | None] | None, list[
 
 def _known_times(times: list[int] | None, asked: int | None, kept: list[int]) -> list[int]:
     """Times of the items kept, and that of the request; all alike where they are unknown."""
-    if times is None:
+    if times is None or len(times) <= kept[-1]:
         return [0] * (len(kept) + 1)
     found = [times[place] for place in kept]
     return [*found, found[-1] if asked is None else asked]
