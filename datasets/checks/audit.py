@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 
 from ..schema import PARTS, SlateDataset
 from ..text import normalised
+from .audit_histories import audit_histories
 
 NEAR = 0.5  # Jaccard similarity from which two slates are near-duplicates
 _BLOCK = 2_000  # slates compared with all others at once
@@ -40,7 +41,10 @@ def audit(dataset: SlateDataset) -> Audit:
     (Jaccard >= .5 with a train slate), `prompts_in_train` (same normalised prompt), `slots_seen` (share of reference
     slots whose item occurs in train), `requests_all_unseen`, `groups_in_train` (must be 0), and `ceiling_ndcg_at_k`,
     `ceiling_map_at_k`: what a model reaches that can only emit items of train slates.
+    Of histories: see `audit_histories`.
     """
+    if dataset.sequences is not None:
+        return Audit(dataset.name, dataset.fingerprint, *audit_histories(dataset))
     requests = pl.concat([dataset.part(name).requests for name in PARTS])
     references = pl.concat([dataset.part(name).references for name in PARTS])["items"]
     part = np.repeat(PARTS, [len(dataset.part(name)) for name in PARTS])
