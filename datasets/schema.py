@@ -6,7 +6,7 @@ Sizes in docstrings: P prompts (requests), S samples, K slots, N items, d dims.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -237,6 +237,21 @@ def forbidden(requests: pl.DataFrame) -> list[list[int]]:
         return requests["seed_items"].to_list()
     had = pl.when("repeats").then(pl.lit([], pl.List(pl.Int64))).otherwise("history")
     return requests.select(pl.concat_list("seed_items", had))["seed_items"].to_list()
+
+
+def in_words(requests: pl.DataFrame, titles: Sequence[str], newest: int = 5) -> list[str]:
+    """What each request asks: its prompt, or the titles of the newest items of its history.
+
+    >>> in_words(make_requests(["", "tea"], histories=[[0, 1], []]), ["a pot", "a cup"])
+    ['after a pot; a cup', 'tea']
+    """
+
+    def words(prompt: str, history: list[int]) -> str:
+        shown = [titles[item] if 0 <= item < len(titles) else "?" for item in history[-newest:]]
+        more = "...; " if len(history) > newest else ""
+        return prompt or (f"after {more}{'; '.join(shown)}" if shown else "")
+
+    return [words(*row) for row in requests.select("prompt", "history").iter_rows()]
 
 
 @dataclass

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from ...datasets.errors import UsageError
+from ...datasets.schema import in_words
 from ...leaderboards.board import KEY_NAMES, bertscore_models, per_request
 from ...leaderboards.checked import requests_of, scores_of, slates_of
 from ...leaderboards.command import bench_command
@@ -266,12 +267,15 @@ def _refuse_unlike(a: Run, b: Run) -> None:
 
 def _examples(a: Run, b: Run, scores_a: list[Scores], scores_b: list[Scores], metric: str) -> Callable[[int], Example]:
     """A function row -> Example; titles come from the fitted models' own catalogues."""
-    titles = {}
+    titles, in_order = {}, []
     for run in (a, b):
         path = run.folder / "model" / "catalog.parquet"
         if path.exists():
-            titles |= dict(run.table("model/catalog.parquet").select("id", "title").iter_rows())
-    prompts = dict(requests_of(a).select("request", "prompt").iter_rows())
+            items = run.table("model/catalog.parquet").select("id", "title")
+            titles |= dict(items.iter_rows())
+            in_order = items["title"].to_list()
+    asked = requests_of(a)
+    prompts = dict(zip(asked["request"], in_words(asked, in_order), strict=True))
     slates = [
         dict(slates_of(run).filter(pl.col("sample") == 0).select("request", "items").iter_rows()) for run in (a, b)
     ]

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from ...datasets.registry import dataset_card
 from ...datasets.schema import Repeats
-from ...leaderboards.board import Board, NoRuns, System, build_board
+from ...leaderboards.board import kind_of
 from ...leaderboards.records import Run
 from ...leaderboards.tables import number, short_name, table, with_interval
 from ...models.registry import parse_model
@@ -54,9 +54,9 @@ def reproductions(runs: Sequence[Run], made: str) -> str | None:
     sections = []
     keys: dict[tuple[str, Repeats], None] = dict.fromkeys((row.dataset, row.repeats) for row in published())
     for dataset, repeats in keys:
-        board = _board(runs, dataset, repeats)
-        if board is not None:
-            sections += [f"## {dataset}, items of the history {repeats}", "", *_beside(board, dataset, repeats), ""]
+        whole = _whole(runs, dataset, repeats)
+        if whole:
+            sections += [f"## {dataset}, items of the history {repeats}", "", *_beside(whole, dataset, repeats), ""]
     if not sections:
         return None
     head = ["# Histories: published figures beside ours", "", made, "",
@@ -66,77 +66,53 @@ def reproductions(runs: Sequence[Run], made: str) -> str | None:
     return "\n".join([*head, *sections, *_orders(runs)])
 
 
-def _board(runs: Sequence[Run], dataset: str, repeats: Repeats) -> Board | None:
-    """The newest board of all test requests with (or without) items of the history."""
+def _whole(runs: Sequence[Run], dataset: str, repeats: Repeats) -> list[Run]:
+    """The runs of today that asked all test requests, best first; the newest of each system and seed."""
     frozen = dataset_card(dataset).statistics
-    whole = [
-        run
-        for run in runs
-        if run.spec.dataset == dataset
-        and run.record.state == "done"
-        and (run.spec.part, run.spec.repeats) == ("test", repeats)
-        and frozen is not None
-        and run.spec.requests == frozen.test
-    ]
-    if not whole:
-        return None
-    try:
-        return build_board(whole, dataset, stale=today_of(whole[0]).stale)
-    except NoRuns:
-        return None
+    found = {}
+    for run in sorted(runs, key=lambda run: run.record.created):
+        spec = run.spec
+        asked = (spec.dataset, spec.part, spec.repeats, run.record.state) == (dataset, "test", repeats, "done")
+        if asked and frozen is not None and spec.requests == frozen.test and kind_of(spec.model) != "ceiling":
+            found[run.record.label, spec.seed] = run
+    stale = today_of(next(iter(found.values()))).stale if found else lambda run: None
+    return sorted((run for run in found.values() if stale(run) is None), key=_headline, reverse=True)
 
 
-def _beside(board: Board, dataset: str, repeats: Repeats) -> list[str]:
-    """Each of our systems, and below it what others published of it; then our systems of which nobody did."""
-    rows = []
+def _headline(run: Run) -> float:
+    return run.record.metrics["ndcg_at_10"].mean or 0.0
+
+
+def _beside(runs: list[Run], dataset: str, repeats: Repeats) -> list[str]:
+    """Each of our runs, and below a model's best what others published of it."""
+    rows, told = [], set()
     theirs = [row for row in published() if (row.dataset, row.repeats) == (dataset, repeats)]
-    for system in (system for system in board.systems if system.kind != "ceiling"):
-        rows.append(_ours(system))
-        name = parse_model(system.runs[0].spec.model)[0]
-        for row in (row for row in theirs if name in row.systems and system.label == _first(board, name)):
-            figures = [number(row.metrics[metric], 0, 0.01) if metric in row.metrics else "–" for metric in METRICS]
-            rows.append((f"*{row.name}*", row.source, *figures, "–", "–", row.differs))
-    head = ("system", "source", *(short_name(metric) for metric in METRICS), "seeds", "fit s", "differs in")
-    caption = f"{len(board.groups):,} requests, k={board.k}, budget {board.budget}, fingerprint {board.fingerprint}."
-    return [*table(head, rows), "", caption]
-
-
-def _first(board: Board, name: str) -> str:
-    """Label of the model's best row: the published ones stand below that."""
-    return next(one.label for one in board.systems if parse_model(one.runs[0].spec.model)[0] == name)
-
-
-def _ours(system: System) -> tuple[str, ...]:
-    fit = system.seconds("fit")
-    figures = [with_interval(system.summary.get(metric)) for metric in METRICS]
-    seeds = ", ".join(map(str, system.seeds))
-    return (f"**{system.label}**", "SlateBench", *figures, seeds, "–" if fit is None else f"{fit:,.0f}", "")
+    for run in runs:
+        metrics, fit = run.record.metrics, run.record.fit.get("seconds")
+        figures = [with_interval(metrics[name].model_dump() if name in metrics else None) for name in METRICS]  # type: ignore[arg-type]
+        seconds = "–" if fit is None else f"{fit:,.0f}"
+        rows.append((f"**{run.record.label}**", "SlateBench", *figures, str(run.spec.seed), seconds, ""))
+        name = parse_model(run.spec.model)[0]
+        for row in (row for row in theirs if name in row.systems and name not in told):
+            shown = [number(row.metrics[metric], 0, 0.01) if metric in row.metrics else "–" for metric in METRICS]
+            rows.append((f"*{row.name}*", row.source, *shown, "–", "–", row.differs))
+        told.add(name)
+    head = ("system", "source", *(short_name(metric) for metric in METRICS), "seed", "fit s", "differs in")
+    spec = runs[0].spec
+    return [*table(head, rows), "", f"{spec.requests:,} requests, k={spec.k}, fingerprint {spec.fingerprint}."]
 
 
 def _orders(runs: Sequence[Run]) -> list[str]:
     """How alike the same systems stand on leave-one-out and on a split by time."""
     lines = []
     for one, other in SAME_DATA:
-        boards = [_board(runs, name, "excluded") for name in (one, other)]
-        if None in boards:
-            continue
-        values = [
-            {
-                system.label: system.summary["ndcg_at_10"]["mean"] or 0.0
-                for system in board.systems
-                if system.kind != "ceiling"
-            }
-            for board in boards
-            if board is not None
-        ]
-        both = [label for label in values[0] if label in values[1]]
+        first, second = ({run.record.label: _headline(run) for run in _whole(runs, name, "excluded")}
+                         for name in (one, other))  # fmt: skip
+        both = [label for label in first if label in second]
         if len(both) < COMMON:
             continue
-        first, second = ([found[label] for label in both] for found in values)
-        rank = float(spearmanr(first, second)[0])  # pyright: ignore[reportArgumentType]
-        rows = [
-            (label, number(a, 0, 0.01), number(b, 0, 0.01)) for label, a, b in zip(both, first, second, strict=True)
-        ]
+        rank = float(spearmanr([first[x] for x in both], [second[x] for x in both])[0])  # pyright: ignore[reportArgumentType]
+        rows = [(label, number(first[label], 0, 0.01), number(second[label], 0, 0.01)) for label in both]
         lines += [f"## {one} and {other}: is it the same order?", "",
                   *table(("system", f"NDCG@10, {one}", f"NDCG@10, {other}"), rows), "",
                   f"Spearman's rank correlation of these {len(both)} systems: {rank:.2f}. Published for settings of "

@@ -13,7 +13,10 @@ from .options import DatasetOption, JsonOption, RunsOption, SetOption, SourceOpt
 def generate(
     model: Annotated[str, typer.Argument(help="Model, e.g. dense:sampled.")],
     dataset: DatasetOption,
-    prompt: Annotated[str, typer.Option(help="What the slate is for.")],
+    prompt: Annotated[str, typer.Option(help="What the slate is for.")] = "",
+    history: Annotated[
+        list[str] | None, typer.Option(help="Id or title of an item that was had; several times, oldest first.")
+    ] = None,
     k: Annotated[int | None, typer.Option("-k", help="Slots (default: the dataset's).")] = None,
     samples: Annotated[int, typer.Option(help="Slates to draw.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the drawing.")] = 0,
@@ -25,7 +28,7 @@ def generate(
     runs: RunsOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Type a prompt, see slates with titles (from the newest fitted run; fits one if there is none)."""
+    """Type a prompt, or name what was had, see slates with titles (from the newest fitted run, else fits one)."""
     from dataclasses import asdict
 
     from ..serving.generate import generate as run_generate
@@ -34,6 +37,7 @@ def generate(
         model,
         dataset,
         prompt,
+        history=history,
         k=k,
         samples=samples,
         seed=seed,

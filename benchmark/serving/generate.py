@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from ...datasets.errors import UsageError
 from ...datasets.output import is_text
-from ...datasets.schema import EMPTY, make_requests
+from ...datasets.schema import EMPTY, Catalog, in_words, make_requests
+from ...datasets.tasks import task_named
 from ...datasets.text import composed, normalised
 from ...models.registry import contained
 from ..cells.cell import seeded
@@ -43,8 +46,9 @@ class Generated:
 def generate(
     model: str,
     dataset: str,
-    prompt: str,
+    prompt: str = "",
     *,
+    history: list[str] | None = None,
     k: int | None = None,
     samples: int = 1,
     seed: int = 0,
@@ -53,12 +57,15 @@ def generate(
     source: str = "auto",
     runs: Path | str | None = None,
 ) -> Generated:
-    """Slates for `prompt` from the newest fitted run of `model` on today's data; fits one if there is none.
+    """Slates for `prompt`, or after `history`, from the newest fitted run of `model` on today's data.
+
+    Fits one if there is none.
 
     Args:
         model: address, e.g. `dense:sampled`.
         dataset: name.
         prompt: free text.
+        history: ids or titles of the items that somebody had, oldest first; none of them is emitted again.
         k: slots (default: the dataset's slate length).
         samples: slates to draw.
         seed: of the drawing.
@@ -68,10 +75,10 @@ def generate(
         runs: folder of the records.
 
     Raises:
-        UsageError: unknown names or values, an unknown seed item, an empty prompt.
+        UsageError: unknown names or values, an unknown item, neither prompt nor history.
         SlateBenchError: the model's files are damaged, or it fails.
     """
-    if not normalised(prompt):
+    if not normalised(prompt) and not history:
         raise UsageError('the prompt is empty: say what the slate is for, e.g. --prompt "camping trip with kids"')
     if not is_text(prompt):
         raise UsageError(f"the prompt is not UTF-8 text: {prompt}")
@@ -85,7 +92,17 @@ def generate(
     unknown = [item for item in seeds if item not in catalog.index]
     if unknown:
         raise UsageError(f"seed item '{unknown[0]}' is not in the catalogue of {run.spec.dataset}")
-    requests = make_requests([prompt], seed_items=[[catalog.index[item] for item in seeds]])
+    had = [_item(item, catalog, run.spec.dataset) for item in history or []]
+    requests = make_requests([prompt], seed_items=[[catalog.index[item] for item in seeds]], histories=[had])
+    if had:
+        requests = requests.with_columns(repeats=pl.lit(False))
+    asks = task_named(run.spec.task).condition
+    if asks == "history" and not had:
+        raise UsageError(
+            f'{run.spec.dataset} asks with histories: name what was had, e.g. --history "{catalog.ids[0]}"'
+        )
+    if asks == "prompt" and not normalised(prompt):
+        raise UsageError(f"{run.spec.dataset} asks with prompts: say what the slate is for with --prompt")
     with contained(model):
         if samples > 1 and not fitted.stochastic():
             notes.append(f"{model} is deterministic: it has one slate for a prompt, so one is shown")
@@ -98,7 +115,7 @@ def generate(
         slates.check(requests, len(catalog), k, samples)
     items = slates.items[0]  # [samples, k]
     return Generated(
-        prompt=prompt,
+        prompt=in_words(requests, catalog.titles)[0],
         model=model,
         slates=[[catalog.titles[i] for i in slate if i != EMPTY] for slate in items],
         ids=[[catalog.ids[i] for i in slate if i != EMPTY] for slate in items],
@@ -106,6 +123,31 @@ def generate(
         freshness=_freshness(items) if samples > 1 else None,
         notes=notes,
     )
+
+
+def _item(name: str, catalog: Catalog, dataset: str) -> int:
+    """The item of that id, or of that title (or the only one whose title begins so), whatever its case.
+
+    Raises:
+        UsageError: none, or several; says which are near.
+    """
+    name = composed(name).strip()
+    if name in catalog.index:
+        return catalog.index[name]
+    wanted = name.casefold()
+    titles = [title.casefold() for title in catalog.titles]
+    for found in (
+        [i for i, title in enumerate(titles) if title == wanted],
+        [i for i, title in enumerate(titles) if wanted and title.startswith(wanted)],
+    ):
+        if len(found) == 1:
+            return found[0]
+        if found:
+            some = "; ".join(f"{catalog.ids[i]} ({catalog.titles[i]})" for i in found[:3])
+            raise UsageError(f"history: '{name}' is the title of {len(found)} items, e.g. {some}: name the id")
+    near = get_close_matches(wanted, titles, n=1)
+    hint = f": did you mean '{catalog.titles[titles.index(near[0])]}'" if near else ""
+    raise UsageError(f"history: '{name}' is neither id nor title of an item of {dataset}{hint}")
 
 
 def _freshness(items: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ...datasets.schema import SlateDataset
+from ...datasets.schema import SlateDataset, in_words
 from ..board import Board
 from ..checked import requests_of, slates_of
 from ..records import Run
@@ -50,7 +50,7 @@ def explorer(board: Board, dataset: SlateDataset | None, limit: int = LIMIT) -> 
     if counts[0] < samples:
         notes.append(f"the first {counts[0]} of {samples} samples are here")
     if len(keep) < requests.height:
-        notes.append(f"{len(keep)} of {requests.height} prompts are here, taken evenly")
+        notes.append(f"{len(keep)} of {requests.height} requests are here, taken evenly")
     several = [system.label for system in systems if len(system.runs) > 1]
     if several:
         notes.append(f"slates of the first seed of {', '.join(several)}")
@@ -91,7 +91,7 @@ def _payload(board: Board, dataset: SlateDataset | None, requests: pl.DataFrame,
         "titles": titles,
         "prompts": {
             "ids": requests["request"].to_list(),
-            "texts": requests["prompt"].to_list(),
+            "texts": in_words(requests, dataset.catalog.titles if dataset else []),
             "history": _lengths(requests),
             "seeds": _places(seeds, place, requests),
             "references": _places(references, place, requests) if dataset else None,
