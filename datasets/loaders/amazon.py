@@ -6,7 +6,6 @@ ASIN, title and categories), and, where there are any, the days of the interacti
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
@@ -63,15 +62,10 @@ def _sequences(folder: Path, file: CardFile) -> pl.DataFrame:
 
 def _table(folder: Path, file: CardFile, columns: list[str]) -> pl.DataFrame:
     """These columns of a tab-separated file with a header, all strings; empty fields are empty strings."""
-    try:
-        frame = pl.read_csv(
-            io.BytesIO(read_card_file(folder, file)), separator="\t", quote_char=None, infer_schema=False,
-            empty_string_is_null=False,
-        )  # fmt: skip
-        return frame.select(columns)
-    except pl.exceptions.PolarsError as error:
-        line = str(error).splitlines()[0]
-        raise DataError(f"{file.path}: not the expected table ({line}): fetch the file again") from error
+    head, *rows = [line.split("\t") for line in decode(read_card_file(folder, file), file.path).split("\n") if line]
+    if not set(columns) <= set(head) or any(len(row) != len(head) for row in rows):
+        raise DataError(f"{file.path}: not the expected table with columns {', '.join(columns)}: fetch the file again")
+    return pl.DataFrame(rows, schema=dict.fromkeys(head, pl.String), orient="row").select(columns)
 
 
 def _items(table: pl.DataFrame, file: str) -> pl.DataFrame:
