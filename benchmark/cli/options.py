@@ -27,7 +27,7 @@ ItemVectorsOption = Annotated[
 ]
 RepeatsOption = Annotated[
     Literal["excluded", "allowed"],
-    typer.Option(help="May items of a request's history be emitted again? Else a board."),
+    typer.Option(help="May items of a request's history be emitted again? Another board."),
 ]
 RequestsOption = Annotated[
     str | None, typer.Option(help="Requests asked of the part, or all (default: by task and budget). Another board.")
