@@ -121,7 +121,6 @@ def asked_as(dataset: SlateDataset, repeats: Repeats, requests: int | None) -> S
 
     Whether items of a history may be emitted again stands in a column of the requests (`schema.forbidden`).
     """
-
     if dataset.sequences is None and requests is None:
         return dataset
 

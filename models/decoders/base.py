@@ -24,6 +24,7 @@ from ...datasets.train_data import TrainData
 from ...datasets.vectors.features import Features
 from ..base import Evaluate, FitReport, Progress, Settings, SlateModel, no_progress, noise
 from ..nn.context import Condition
+from ..nn.saved import network_arrays, network_state
 from ..ordering import by_cosine, by_score
 from ..ranking import BLOCK
 from ..semantic_ids.catalogue import IdCatalogue
@@ -236,7 +237,7 @@ class SlateDecoder(SlateModel):
     def arrays(self) -> dict[str, np.ndarray]:
         """Network, codes and tokenizer."""
         return {
-            **{f"network.{name}": value.cpu().numpy() for name, value in self.network.state_dict().items()},
+            **network_arrays(self.network),
             **self.ids.arrays(),
         }
 
@@ -244,8 +245,7 @@ class SlateDecoder(SlateModel):
         """Take back what `arrays` gave."""
         self.ids = IdCatalogue.from_arrays(arrays, self.catalog, self.features, pick_device(self.config))
         self.network = self._new_network()
-        state = {n.removeprefix("network."): torch.tensor(a) for n, a in arrays.items() if n.startswith("network.")}
-        self.network.load_state_dict(state)
+        self.network.load_state_dict(network_state(arrays))
         self.network.to(self.ids.device).eval()
 
     def _code_count(self) -> int:

@@ -24,6 +24,7 @@ from ...datasets.train_data import TrainData
 from ...datasets.vectors.features import Features
 from ..base import Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress, noise
 from ..nn.context import Condition
+from ..nn.saved import network_arrays, network_state
 from ..ordering import Order, by_cosine, by_score
 from ..retrieval.prior import UNIT, RetrievalPrior
 from ..retrieval.prompt2vec import Prompt2Vec
@@ -366,7 +367,7 @@ class DMSG(SlateModel):
     def arrays(self) -> dict[str, np.ndarray]:
         """Network, latent space, centre models, train slates."""
         return {
-            **{f"network.{name}": value.cpu().numpy() for name, value in self.network.state_dict().items()},
+            **network_arrays(self.network),
             **{
                 f"{centre}.{name}": value
                 for centre, model in self.centre_models.items()
@@ -390,7 +391,7 @@ class DMSG(SlateModel):
             model.restore({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
         self.joint = JointLatents.of_arrays(arrays)
         self._enter(self.catalog, self.features)
-        state = {n.removeprefix("network."): torch.tensor(a) for n, a in arrays.items() if n.startswith("network.")}
+        state = network_state(arrays)
         self.network = self._new_network(state["tokens.weight"].shape[1])
         self.network.load_state_dict(state)
         self.network.to(self.latents.device).eval()

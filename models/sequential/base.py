@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ...datasets.schema import EMPTY, Slates, forbidden
 from ...datasets.train_data import TrainData
 from ..base import Evaluate, FitReport, Progress, Settings, SlateModel, no_progress
+from ..nn.saved import network_arrays, network_state
 from ..ranking import blocks, inner, rank, top_k
 from ..retrieval.interactions import train_sequences
 from ..training.config import TrainingConfig, pick_device
@@ -232,15 +233,13 @@ class SequenceModel(SlateModel):
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The network, and whether it was trained with times."""
-        network = {f"network.{name}": value.cpu().numpy() for name, value in self.network.state_dict().items()}
-        return network | {"timed": np.array(self.timed)}
+        return network_arrays(self.network) | {"timed": np.array(self.timed)}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Take back what `arrays` gave."""
         self.timed = bool(arrays["timed"])
         self.network = self._new_network(len(self.catalog), self.timed)
-        state = {n.removeprefix("network."): torch.tensor(a) for n, a in arrays.items() if n.startswith("network.")}
-        self.network.load_state_dict(state)
+        self.network.load_state_dict(network_state(arrays))
         self.network.to(pick_device(self.config)).eval()
 
     def cost(self, k: int, sampling: Settings | None = None) -> dict[str, float]:
