@@ -61,8 +61,8 @@ def reproductions(runs: Sequence[Run], made: str) -> str | None:
         return None
     head = ["# Histories: published figures beside ours", "", made, "",
             "Full ranking over the catalogue, all requests of the test part. Ours: mean [95 % interval over users]; "
-            "the seconds of a fit are those of one core. A published figure counts for what its protocol says: "
-            "what it does otherwise stands in its row.", ""]  # fmt: skip
+            "the seconds of a fit are those that passed, with whatever ran beside. A published figure counts for what "
+            "its protocol says: what it does otherwise stands in its row.", ""]  # fmt: skip
     return "\n".join([*head, *sections, *_orders(runs)])
 
 
