@@ -6,10 +6,8 @@ import numpy as np
 import polars as pl
 
 from ..datasets.card import DatasetCard
-from ..datasets.loaders.sequences import build_sequences
+from ..datasets.loaders.sequences import DAY, build_sequences
 from ..datasets.schema import CATALOG_SCHEMA, REFERENCE_SCHEMA, REQUEST_SCHEMA, Catalog, Part, PartName, SlateDataset
-
-DAY = 86_400  # seconds
 
 
 def fixture_dataset() -> SlateDataset:

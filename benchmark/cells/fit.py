@@ -39,6 +39,8 @@ def fit_folder(runs: Path, plan: Plan) -> Path:
     name, _ = parse_model(spec.model)
     key = spec.model_dump(include={"dataset", "fingerprint", "config", "encoder", "item_vectors"})
     key |= {"model": name, "versions": spec.versions.model_dump()}  # metrics too: early stopping goes by them
+    if spec.repeats != "excluded":  # validation, by which a fit may stop early, is asked in the same way
+        key["repeats"] = spec.repeats
     key["seed"] = spec.seed if model_class(name).seeded_fit else 0
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     return runs / ".fits" / spec.dataset / name / digest

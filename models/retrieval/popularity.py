@@ -8,14 +8,13 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from ...datasets.loaders.sequences import DAY
 from ...datasets.schema import Catalog, Slates
 from ...datasets.train_data import TrainData
 from ...datasets.vectors.features import Features
 from ..base import Condition, Evaluate, FitReport, ModelCard, Progress, Settings, SlateModel, no_progress
 from ..ranking import rank
 from .interactions import NoSequences, moved, train_sequences
-
-DAY = 86_400  # seconds
 
 
 class Popularity(SlateModel):

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from slatebench.datasets.schema import make_requests
 from slatebench.leaderboards.records import Run, folder_in_the_making, read_run, run_folder, write_record
 from slatebench.leaderboards.schema import Estimate, Record, RunSpec, Versions
 
@@ -60,8 +61,9 @@ def run_writer(runs: Path) -> MakeRun:
         with folder_in_the_making(final) as folder:
             schema = {"request": pl.Categorical, "sample": pl.Int32, "metric": pl.Categorical, "value": pl.Float64}
             pl.DataFrame(rows, schema=schema, orient="row").write_parquet(folder / "scores.parquet")
-            asked = {"request": ids, "group": groups or ids, "prompt": prompts or [f"prompt {p}" for p in range(P)]}
-            pl.DataFrame(asked).write_parquet(folder / "requests.parquet")
+            asked = make_requests(prompts or [f"prompt {p}" for p in range(P)])
+            asked = asked.with_columns(request=pl.Series(ids), group=pl.Series(groups or ids))
+            asked.write_parquet(folder / "requests.parquet")
             slates = slates or [[[f"{made.model} item {i}" for i in range(3)]] for _ in ids]
             long = [
                 (ids[p], s, items + [None] * (made.k - len(items)))

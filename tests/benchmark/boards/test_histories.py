@@ -5,6 +5,8 @@ import pytest
 
 from slatebench.benchmark.boards import reproductions
 from slatebench.benchmark.boards.show import leaderboard
+from slatebench.benchmark.cells.cell import Cell
+from slatebench.benchmark.cells.plan import plan
 from slatebench.benchmark.grids.bench import bench
 from slatebench.benchmark.serving.generate import generate
 from slatebench.datasets.errors import UsageError
@@ -42,6 +44,14 @@ def test_requests_and_repeats_are_in_the_spec_and_two_numbers_share_no_board(ben
     assert {"popularity", "random", "markov", "item-knn", "ceiling:reference", "reference:oracle"} <= labels
     reasons = {reason for label, reason in board.not_comparable if label == "popularity"}
     assert reasons == {"requests 7912 instead of 500", "items of the history allowed instead of excluded"}
+
+
+def test_a_fit_that_validation_may_stop_is_kept_apart_by_what_may_be_emitted():
+    cells = [Cell(dataset=TWIN, model="sasrec", budget="smoke", encoder="hash", repeats=repeats)
+             for repeats in ("excluded", "allowed")]  # fmt: skip
+    assert len({plan(cell).fit for cell in cells}) == 2
+    few = plan(cells[0].model_copy(update={"requests": 40}))
+    assert few.spec.requests == 40 and few.fit == plan(cells[0]).fit  # validation is the same for any number asked
 
 
 def test_a_model_of_prompts_is_skipped_with_the_reason(benched):

@@ -268,7 +268,7 @@ def test_the_explorer_leaves_out_samples_then_prompts_and_says_so(board: Board, 
     assert "the first 2 of 3 samples are here" in fewer["notes"]
     least = explorer(board, dataset, limit=size // 3)
     assert len(least["prompts"]["ids"]) < P and len(json.dumps(least, separators=(",", ":"))) <= size // 3 + 200
-    assert f"{len(least['prompts']['ids'])} of {P} prompts are here, taken evenly" in least["notes"]
+    assert f"{len(least['prompts']['ids'])} of {P} requests are here, taken evenly" in least["notes"]
 
 
 def test_significance_stands_on_the_board(board: Board) -> None:
