@@ -109,11 +109,12 @@ def with_train_share(dataset: SlateDataset, share: float) -> SlateDataset:
     train = dataset.train.only(requests.filter(pl.col("group").is_in(taken))["request"])
     if not len(train):
         raise UsageError(f"train share {share:g}: no train slate of {dataset.name} is left, choose more")
-    if sequences is not None:
-        sequences = sequences.filter(pl.col("user").is_in(taken))
+    before_test = dataset.before_test
+    if sequences is not None and before_test is not None:
+        sequences, before_test = (lists.filter(pl.col("user").is_in(taken)) for lists in (sequences, before_test))
     learnt = train.references["items"] if sequences is None else sequences["items"]
     items = dataset.catalog.items.with_columns(train_count=train_counts(learnt, len(dataset.catalog)))
-    return replace(dataset, train=train, catalog=Catalog(items), sequences=sequences)
+    return replace(dataset, train=train, catalog=Catalog(items), sequences=sequences, before_test=before_test)
 
 
 def asked_as(dataset: SlateDataset, repeats: Repeats, requests: int | None) -> SlateDataset:

@@ -157,6 +157,7 @@ class SlateDataset:
 
     Attributes:
         sequences: what users had, in order (SEQUENCE_SCHEMA): train items alone; None where there are no histories.
+        before_test: the same up to the test part, with the items of validation: what a refit learns from.
         whole: the fingerprint of the dataset that this one asks a choice of requests of.
     """
 
@@ -170,6 +171,7 @@ class SlateDataset:
     slate_length: int
     split_seed: int = 0
     sequences: pl.DataFrame | None = None
+    before_test: pl.DataFrame | None = None
     whole: str | None = None
 
     def part(self, name: PartName) -> Part:

@@ -190,7 +190,7 @@ def build_board(
     today = [run for run in wanted if run.spec.hash not in outdated]
     usual = max(
         today or wanted,
-        key=lambda r: (r.spec.train_share, -r.spec.split_seed, r.spec.repeats == "excluded", r.record.created),
+        key=lambda r: (r.spec.train_share, -r.spec.split_seed, _as_usual(r), r.record.created),
     )
     key = usual.spec.board
     on_board, superseded = _newest([run for run in today or wanted if run.spec.board == key])
@@ -293,6 +293,11 @@ def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
     return kept, [run for run in runs if run not in kept]
 
 
+def _as_usual(run: Run) -> bool:
+    """Was it learnt and asked as the others are, unless told otherwise?"""
+    return run.spec.repeats == "excluded" and not run.spec.refit
+
+
 def _settings(run: Run) -> dict[str, object]:
     """What makes a system another one."""
     spec = run.spec
@@ -308,7 +313,7 @@ def set_by_hand(run: Run) -> bool:
 
 
 KEY_NAMES = ("dataset", "fingerprint", "part", "k", "budget", "metric version", "evaluation embedding",
-             "cutoffs", "items of the history", "requests")  # fmt: skip
+             "cutoffs", "items of the history", "requests", "refit")  # fmt: skip
 
 
 def _difference(run: Run, key: tuple) -> str:

@@ -30,7 +30,7 @@ def bench_command(runs: Sequence[Run]) -> str:
     }
     options |= {name: value for name, (value, default) in usual.items() if value not in (default, None)}
     options |= {f"--{name}": value for name, value in unusual_data(spec).items()}
-    return command_line(spec.model, spec.dataset, record.overrides, options)
+    return command_line(spec.model, spec.dataset, record.overrides, options) + (" --refit" if spec.refit else "")
 
 
 def command_line(model: str, dataset: str, settings: Mapping[str, Any], options: Mapping[str, object]) -> str:

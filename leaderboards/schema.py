@@ -83,11 +83,15 @@ class DataChoice(_Strict):
         return _digest(self.model_dump(exclude=left_out))
 
 
+LATER = ("requests", "refit")  # fields of a run that the first specs had not
+
+
 class RunSpec(DataChoice):
     """What to run. Whatever may change a number is in it, libraries apart: so a finished record of it is used again."""
 
     part: Literal["test", "valid"] = "test"
     requests: int | None = None  # of the part, chosen by the hash of their id; None: all, where prompts are asked
+    refit: bool = False  # learnt from train and validation part, for as long as validation had said
     model: str  # address with presets, e.g. "dmsg:prior"; "ceiling:<name>" for a ceiling
     config: dict[str, Any]
     sampling: dict[str, Any]
@@ -101,24 +105,25 @@ class RunSpec(DataChoice):
     @cached_property
     def hash(self) -> str:
         """16 hex digits over every field."""
-        return self._hashed("requests")
+        return self._hashed(*LATER)
 
     @cached_property
     def system(self) -> str:
         """Hash of everything but the seed: runs that differ only in their seed are one system."""
-        return self._hashed("requests", exclude={"seed"})
+        return self._hashed(*LATER, exclude={"seed"})
 
     @property
     def asked(self) -> tuple[object, ...]:
         """What was asked for, whatever the data and the code were then."""
         return (self.dataset, self.part, self.k, self.budget, self.split_seed, self.train_share, self.repeats,
-                self.requests)  # fmt: skip
+                self.requests, self.refit)  # fmt: skip
 
     @property
-    def board(self) -> tuple[str, str, str, int, str, str, str, str, str, int | None]:
+    def board(self) -> tuple[str, str, str, int, str, str, str, str, str, int | None, bool]:
         """What two runs must share to stand on one board (docs/protocol.md, section 6)."""
         return (self.dataset, self.fingerprint, self.part, self.k, self.budget, self.versions.metrics,
-                self.versions.evaluation, "/".join(map(str, self.cutoffs)), self.repeats, self.requests)  # fmt: skip
+                self.versions.evaluation, "/".join(map(str, self.cutoffs)), self.repeats, self.requests,
+                self.refit)  # fmt: skip
 
 
 class Estimate(_Strict):

@@ -150,6 +150,8 @@ def caption(board: Board, metrics: Sequence[str] | None = None) -> list[str]:
         lines.append("reference:oracle knows how the data were made, not the references.")
     if board.systems[0].runs[0].spec.repeats == "allowed":
         lines.append("Items of a request's history may be emitted again.")
+    if board.systems[0].runs[0].spec.refit:
+        lines.append("Fitted once more, on train and validation items, for as long as validation had said.")
     lines += [
         f"failed: {run.record.label} seed {run.spec.seed}: {run.record.state}, {run.record.reason}"
         for run in board.failed

@@ -41,6 +41,7 @@ class Cell(BaseModel):
     item_vectors: str | None = None
     repeats: Repeats = "excluded"  # may items of a history be emitted again?
     requests: Literal["all"] | Annotated[int, Field(ge=1)] | None = None  # of the part; None: by task and budget
+    refit: bool = False  # fitted once more, on the validation part too
     bertscore: str | None = None
     overrides: dict[str, JsonValue] = {}
     timeout: float | None = Field(default=None, gt=0)  # seconds after which the cell is stopped; None: by budget

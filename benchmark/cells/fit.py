@@ -41,6 +41,8 @@ def fit_folder(runs: Path, plan: Plan) -> Path:
     key |= {"model": name, "versions": spec.versions.model_dump()}  # metrics too: early stopping goes by them
     if spec.repeats != "excluded":  # validation, by which a fit may stop early, is asked in the same way
         key["repeats"] = spec.repeats
+    if spec.refit:
+        key["refit"] = True
     key["seed"] = spec.seed if model_class(name).seeded_fit else 0
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     return runs / ".fits" / spec.dataset / name / digest
@@ -103,7 +105,7 @@ def kept_fit(plan: Plan, data: Data, runs: Path, report: Report, rerun: bool = F
         if not cached:
             if why:
                 report("fit", message=f"{kept}: {why}: fitted anew")
-            _fit(model_class(parse_model(plan.spec.model)[0]), plan, data, kept, report, watch)
+            _fit(plan, data, kept, runs, report, watch)
         yield kept, cached
 
 
@@ -128,14 +130,17 @@ def _sums(folder: Path) -> dict[str, str]:
     return found
 
 
-def _fit(cls: type[SlateModel], plan: Plan, data: Data, kept: Path, report: Report, watch: Watch | None) -> None:
-    spec = plan.spec
+def _fit(plan: Plan, data: Data, kept: Path, runs: Path, report: Report, watch: Watch | None) -> None:
+    spec, cls = plan.spec, model_class(parse_model(plan.spec.model)[0])
     model = cls(cls.Config(**spec.config), cls.Sampling(**spec.sampling))
-    model.checkpoint_folder = kept.parent / f"{kept.name}.partial"
-    seen = train_data(data.dataset, data.features)
+    partial = model.checkpoint_folder = kept.parent / f"{kept.name}.partial"
+    seen = train_data(data.dataset, data.features, refit=spec.refit)
     own = Catalog(data.dataset.catalog.items.clone())  # what a model writes into is its own
     seen = replace(seen, catalog=own, valid_requests=seen.valid_requests.clone())
-    evaluate_valid = evaluator(data, seen.valid_requests, watch)
+    evaluate_valid, seconds = evaluator(data, seen.valid_requests, watch), 0.0
+    if spec.refit:  # a fit that goes on where it was would not know which checks it has had
+        model.checkpoint_folder = None
+        evaluate_valid, seconds = _as_before(plan, data, runs, report)
     started = time.perf_counter()
     with guarded(data, model):
         fit_report = model.fit(
@@ -148,12 +153,32 @@ def _fit(cls: type[SlateModel], plan: Plan, data: Data, kept: Path, report: Repo
         raise FaultySlates(f"fit must return a FitReport, got {type(fit_report).__name__}")
     if fit_report.state == "diverged":
         raise Diverged(f"{spec.model} diverged while fitting: lower learning_rate, or see the curves in log.txt")
-    facts = plain(vars(fit_report) | {"seconds": time.perf_counter() - started}, "the FitReport")
+    facts = plain(vars(fit_report) | {"seconds": seconds + time.perf_counter() - started}, "the FitReport")
     with folder_in_the_making(kept) as folder:
         model.save(folder)
         head = {"report": facts, "packages": libraries(), "files": _sums(folder)}
         write_text(folder / FIT, json.dumps(head))
-    shutil.rmtree(model.checkpoint_folder, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _as_before(plan: Plan, data: Data, runs: Path, report: Report) -> tuple[Callable[[Slates], float], float]:
+    """The `evaluate` of a refit, and the seconds of the fit before it.
+
+    It says what validation said in that fit, check by check, so that both stop alike: the validation items are learnt
+    from now, and could say nothing themselves.
+    """
+    first = replace(plan, spec=plan.spec.model_copy(update={"refit": False}))
+    with kept_fit(first, data, runs, report) as (folder, _):
+        before = json.loads((folder / FIT).read_text(encoding="utf-8"))["report"]
+    said = iter([value for _, value in before["curves"].get("valid", [])])
+
+    def said_then(slates: Slates) -> float:
+        value = next(said, None)
+        if value is None:
+            raise FaultySlates(f"{plan.spec.model} asks validation more often in a refit than in the fit before it")
+        return value
+
+    return said_then, before["seconds"]
 
 
 def _told(report: Report) -> Progress:

@@ -41,6 +41,9 @@ def plan(cell: Cell) -> Plan:
         requests = len(data.asked.part(cell.part))
         most = min(MOST_DRAWN, max(1, SLOTS // (requests * k)))
         check_range("samples", cell.samples, most, f"for {requests:,} requests and k={k}")
+    if cell.refit and (dataset.before_test is None or cell.part == "valid"):
+        why = "asks with prompts" if dataset.before_test is None else "is asked for its validation part"
+        raise UsageError(f"refit: {dataset.name} {why}: leave it out")
     config: dict[str, Any] = {}
     sampling: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -83,6 +86,7 @@ def plan(cell: Cell) -> Plan:
         part=cell.part,
         repeats=cell.repeats,
         requests=_asked(data, cell),
+        refit=cell.refit,
         model=cell.model,
         config=config,
         sampling=sampling,

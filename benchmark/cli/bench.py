@@ -14,6 +14,7 @@ from .options import (
     EncoderOption,
     ItemVectorsOption,
     JsonOption,
+    RefitOption,
     RepeatsOption,
     RequestsOption,
     RunsOption,
@@ -53,6 +54,7 @@ def bench(
     item_vectors: ItemVectorsOption = None,
     repeats: RepeatsOption = "excluded",
     requests: RequestsOption = None,
+    refit: RefitOption = False,
     bertscore: Annotated[str | None, typer.Option(help="BERTScore's model or model@layer (default: minilm).")] = None,
     set_: SetOption = None,
     allow_collapse: Annotated[bool, typer.Option("--allow-collapse", help="Go on with a collapsed codebook.")] = False,
@@ -81,7 +83,7 @@ def bench(
             raise UsageError(f"missing {wrong}; e.g. bench bm25 --dataset bundle, or bench --suite card")
         own = {"split_seed": split_seed, "train_share": train_share, "k": k, "samples": samples, "encoder": encoder,
                "item_vectors": item_vectors, "repeats": repeats, "requests": parse_requests(requests),
-               "bertscore": bertscore, "tuned": tuned}  # fmt: skip
+               "refit": refit, "bertscore": bertscore, "tuned": tuned}  # fmt: skip
         chosen = {name: value for name, value in chosen.items() if value is not None}
         with screen:
             result = run_bench(
@@ -95,7 +97,7 @@ def bench(
         apart = {"models": models, "--set": set_, "--split-seed": split_seed, "-k": k,
                  "--train-share": train_share != 1, "--samples": samples,
                  "--encoder": encoder, "--item-vectors": item_vectors,
-                 "--repeats": repeats != "excluded", "--requests": requests,
+                 "--repeats": repeats != "excluded", "--requests": requests, "--refit": refit,
                  "--bertscore": bertscore, "--tuned": tuned, "--allow-collapse": allow_collapse}  # fmt: skip
         if given := [name for name, value in apart.items() if value]:
             raise UsageError(f"{given[0]} beside --suite: write it into a suite of your own (a TOML file)")

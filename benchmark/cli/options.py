@@ -32,6 +32,9 @@ RepeatsOption = Annotated[
 RequestsOption = Annotated[
     str | None, typer.Option(help="Requests asked of the part, or all (default: by task and budget). Another board.")
 ]
+RefitOption = Annotated[
+    bool, typer.Option("--refit", help="Fit once more, on train and validation items. Another board.")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A model's setting, e.g. --set guidance=2 (`models show`)."),

@@ -79,6 +79,7 @@ def bench(
     item_vectors: str | None = None,
     repeats: str = "excluded",
     requests: int | str | None = None,
+    refit: bool = False,
     bertscore: str | None = None,
     overrides: dict[str, Any] | None = None,
     runs: Path | str | None = None,
@@ -108,6 +109,7 @@ def bench(
         item_vectors: what makes the item vectors: `word2vec` or an encoder (default: as the dataset's card says).
         repeats: `excluded`: no item of a request's history is emitted again; or `allowed`.
         requests: how many of the part are asked, or "all" (default: by task and budget).
+        refit: of histories: fit once more, on train and validation items, for as long as validation had said.
         overrides: values of Config or Sampling fields of the models.
         runs: folder of the records (default: SLATEBENCH_RUNS or ./runs).
         tuned: with the settings that `sweep` found for each model; `overrides` hold above them.
@@ -130,7 +132,7 @@ def bench(
     check_seeds(seeds, "seeds")
     common = {"part": part, "budget": budget, "source": source, "split_seed": split_seed, "train_share": train_share,
               "k": k, "encoder": encoder, "item_vectors": item_vectors, "repeats": repeats, "requests": requests,
-              "bertscore": bertscore, "timeout": timeout, "memory_gib": memory_gib}  # fmt: skip
+              "refit": refit, "bertscore": bertscore, "timeout": timeout, "memory_gib": memory_gib}  # fmt: skip
     cells = [
         cell_of(dataset=d, model=m, seed=s, samples=samples, overrides=overrides or {}, **common)
         for d, m, s in itertools.product(datasets, models, seeds)

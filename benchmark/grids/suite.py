@@ -52,6 +52,7 @@ class Axes(BaseModel):
     item_vectors: str | None = None
     repeats: Repeats | None = None
     requests: Literal["all"] | int | None = None
+    refit: bool | None = None
     bertscore: str | None = None
     timeout: float | None = None  # seconds, for each cell
     memory_gib: float | None = None  # for each cell

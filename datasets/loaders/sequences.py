@@ -57,9 +57,10 @@ class SplitRule(BaseModel):
 
 @dataclass(frozen=True)
 class _Cut:
-    """Where one user's items are cut: items[:learnt] are train."""
+    """Where one user's items are cut: items[:learnt] are train, items[:known] lie before the test part."""
 
     learnt: int
+    known: int
     questions: tuple[Question, ...] = ()
 
 
@@ -116,14 +117,7 @@ def build_sequences(
                 f"the split '{rule.kind}' needs longer histories"
             )
     made = {name: _part(name, rows[name], users, numbers, times) for name in PARTS}
-    sequences = pl.DataFrame(
-        {
-            "user": users,
-            "items": [row[: cut.learnt] for row, cut in zip(numbers, cuts, strict=True)],
-            "times": [None if row is None else row[: cut.learnt] for row, cut in zip(times, cuts, strict=True)],
-        },
-        schema=SEQUENCE_SCHEMA,
-    ).filter(pl.col("items").list.len() > 0)
+    sequences = _sequences(users, numbers, times, [cut.learnt for cut in cuts])
     return SlateDataset(
         name=card.name,
         source=card.source,
@@ -134,6 +128,7 @@ def build_sequences(
         test=made["test"],
         slate_length=card.slate_length,
         sequences=sequences,
+        before_test=_sequences(users, numbers, times, [cut.known for cut in cuts]),
     )
 
 
@@ -159,13 +154,13 @@ def _by_count(n: int, k: int, history: int) -> _Cut:
         questions.append(("train", learnt - k, learnt))
     if asked:
         questions.extend((("valid", n - 2 * k, n - k), ("test", n - k, n)))
-    return _Cut(learnt, tuple(questions))
+    return _Cut(learnt, n - k if asked else n, tuple(questions))
 
 
 def _by_basket(rule: SplitRule, n: int, when: list[int] | None) -> _Cut:
     """The last basket, and the one before it; both of two items or more, or it is no question."""
     if when is None:
-        return _Cut(n)
+        return _Cut(n, n)
     stamps = np.asarray(when)
     new = np.diff(stamps // DAY) != 0 if rule.gap is None else np.diff(stamps) > rule.gap
     starts = [0, *(np.flatnonzero(new) + 1).tolist(), n]  # basket b is items[starts[b]:starts[b + 1]]
@@ -175,7 +170,7 @@ def _by_basket(rule: SplitRule, n: int, when: list[int] | None) -> _Cut:
     learnt = baskets[-1][1]
     train = baskets[-1] if _is_question(baskets[-1]) else None
     named: list[tuple[PartName, tuple[int, int] | None]] = [("train", train), ("valid", valid), ("test", test)]
-    return _Cut(learnt, tuple((name, *at) for name, at in named if at))
+    return _Cut(learnt, test[0] if test else n, tuple((name, *at) for name, at in named if at))
 
 
 def _is_question(basket: tuple[int, int]) -> bool:
@@ -192,7 +187,7 @@ def _by_time(rule: SplitRule, numbers: list[list[int]], times: list[list[int] | 
     valid_after = np.quantile(known[known <= test_after], rule.quantile, method="lower")
     for row, when in zip(numbers, times, strict=True):
         if when is None:
-            yield _Cut(len(row))
+            yield _Cut(len(row), len(row))
             continue
         # items up to each cut
         learnt, valid_end = np.searchsorted(when, [valid_after, test_after], side="right").tolist()
@@ -204,7 +199,7 @@ def _by_time(rule: SplitRule, numbers: list[list[int]], times: list[list[int] | 
             if start >= rule.history and end > start:
                 first = start if rule.target == "successive" else end - 1
                 questions.extend((part, at, at + 1) for at in range(first, end))
-        yield _Cut(learnt, tuple(questions))
+        yield _Cut(learnt, valid_end, tuple(questions))
 
 
 # --- inside ------------------------------------------------------------------------------------------
@@ -226,6 +221,18 @@ def _ordered(
     lists = rows.group_by("user", maintain_order=True).agg("number", "time")
     times = [None if row and row[0] is None else row for row in lists["time"].to_list()]
     return lists["user"].to_list(), lists["number"].to_list(), times
+
+
+def _sequences(
+    users: list[str], numbers: list[list[int]], times: list[list[int] | None], ends: list[int]
+) -> pl.DataFrame:
+    """Each user's items[:end], of those that have any (SEQUENCE_SCHEMA)."""
+    columns = {
+        "user": users,
+        "items": [row[:end] for row, end in zip(numbers, ends, strict=True)],
+        "times": [None if row is None else row[:end] for row, end in zip(times, ends, strict=True)],
+    }
+    return pl.DataFrame(columns, schema=SEQUENCE_SCHEMA).filter(pl.col("items").list.len() > 0)
 
 
 def _part(

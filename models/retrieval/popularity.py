@@ -42,7 +42,7 @@ class Popularity(SlateModel):
 
     def fit(self, data: TrainData, *, seed: int = 0, evaluate: Evaluate | None = None,
             progress: Progress = no_progress) -> FitReport:  # fmt: skip
-        """Keep the catalogue: it holds the train counts.
+        """Count: what the catalogue says of train, or over the sequences learnt from.
 
         Raises:
             NoSequences: the last days are asked for where no times are known.
@@ -50,6 +50,8 @@ class Popularity(SlateModel):
         self.catalog, self.features = data.catalog, data.features
         self.count = data.catalog.train_count
         if self.config.days is None:
+            if data.sequences is not None:
+                self.count = np.bincount(data.sequences["items"].explode().to_numpy(), minlength=len(data.catalog))
             return FitReport()
         timed = train_sequences(data, "popularity:recent").filter(pl.col("times").is_not_null())
         if timed.is_empty():
@@ -69,18 +71,18 @@ class Popularity(SlateModel):
         return rank(requests, k, score, self.catalog, samples=samples)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The counts of the last days; those of all stand in the catalogue."""
-        return {} if self.config.days is None else {"count": self.count}
+        """The counts, where they are not those of the catalogue: of the last days, or of a refit."""
+        return {} if np.array_equal(self.count, self.catalog.train_count) else {"count": self.count}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Take the counts back."""
         self.count = arrays.get("count", self.catalog.train_count)
 
     def with_catalog(self, catalog: Catalog, features: Features) -> Popularity:
-        """The same over another catalogue and its train counts; in the last days a new item was had by nobody."""
+        """The same over another catalogue and its train counts; where others were counted, a new item has none."""
         other = self._over(catalog, features)
         other.count = catalog.train_count
-        if self.config.days is not None:
+        if self.arrays():
             old, new = moved(self.catalog, catalog)
             other.count = np.zeros(len(catalog), np.int64)
             other.count[new] = self.count[old]

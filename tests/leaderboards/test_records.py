@@ -36,7 +36,7 @@ def test_the_hash_covers_every_field(make_spec: Make) -> None:
     other = {
         "dataset": "x", "source": "real", "fingerprint": "x", "split_seed": 9, "train_share": 0.5, "part": "valid",
         "model": "x", "config": {"a": 1}, "sampling": {"a": 1}, "seed": 9, "k": 9, "samples": 9, "budget": "paper",
-        "encoder": "x", "item_vectors": "x", "bertscore": "x", "repeats": "allowed", "requests": 9,
+        "encoder": "x", "item_vectors": "x", "bertscore": "x", "repeats": "allowed", "requests": 9, "refit": True,
         "cutoffs": [3], "task": "x", "versions": base.versions.model_copy(update={"metrics": "x"}),
     }  # fmt: skip
     assert set(other) == set(RunSpec.model_fields)

@@ -54,6 +54,26 @@ def test_a_fit_that_validation_may_stop_is_kept_apart_by_what_may_be_emitted():
     assert few.spec.requests == 40 and few.fit == plan(cells[0]).fit  # validation is the same for any number asked
 
 
+def test_a_refit_learns_from_validation_too_and_stops_where_it_had_stopped(benched):
+    folder, first, *_ = benched
+    common = {"encoder": "hash", "budget": "smoke", "runs": folder, "latency": False, "mlflow": False}
+    settings = {"max_steps": 30, "check_every": 5, "patience": 2, "width": 16}
+    sasrec, refit = (
+        bench("sasrec", TWIN, refit=again, overrides=settings, **common).runs[0] for again in (False, True)
+    )
+    assert refit.record.state == "done" and refit.spec.refit and refit.spec.board != sasrec.spec.board
+    one, other = (run.record.fit for run in (sasrec, refit))
+    assert other["curves"]["valid"] == one["curves"]["valid"] and other["curves"]["loss"] != one["curves"]["loss"]
+    assert other["notes"]["best_step"] == one["notes"]["best_step"] and other["seconds"] > one["seconds"]
+    counted = bench("popularity", TWIN, refit=True, **common).runs[0]
+    assert counted.record.metrics["ndcg_at_10"] != first.runs[0].record.metrics["ndcg_at_10"]
+    assert bench_command([counted]).endswith("--refit")
+    labels = {system.label.split()[0] for system in leaderboard(TWIN, like=counted.spec, runs=folder).systems}
+    assert {"popularity", "sasrec", "random", "markov"} <= labels
+    with pytest.raises(UsageError, match="refit: bundle-synthetic asks with prompts"):
+        plan(Cell(dataset="bundle-synthetic", model="popularity", refit=True))
+
+
 def test_a_model_of_prompts_is_skipped_with_the_reason(benched):
     _, first, *_ = benched
     bm25 = first.runs[1].record

@@ -110,6 +110,36 @@ def test_a_cut_in_time():
     assert questions(last, "test") == {"u/test": ("abcdefghi", "j"), "v/test": ("ab", "c")}
 
 
+def had(sequences, data):
+    """{user: items} in original ids."""
+    return {user: "".join(data.catalog.ids[i] for i in items) for user, items, _ in sequences.iter_rows()}
+
+
+@pytest.mark.parametrize(
+    ("split", "before"),
+    [
+        ({"kind": "leave-one-out"}, "abcdefg"),
+        ({"kind": "next-k", "k": 2, "history": 2}, "abcdef"),
+        ({"kind": "basket"}, "abcde"),
+        ({"kind": "global-time", "quantile": 0.8}, "abcdef"),
+        ({"kind": "global-time", "quantile": 0.8, "target": "last"}, "abcdef"),
+    ],
+)
+def test_what_lies_before_the_test_part_is_what_a_refit_learns_from(split, before):
+    days = [0, 1, 1, 2, 2, 3, 3, 3]
+    rows = log("u", "abcdefgh", [day * DAY + place for place, day in enumerate(days)])
+    data = dataset([*rows, *log("v", "ab", [0, DAY])], **split)
+    assert data.before_test is not None and data.sequences is not None
+    assert had(data.before_test, data) == {"u": before, "v": "ab"}
+    assert all(before.startswith(items) for user, items in had(data.sequences, data).items() if user == "u")
+    refit = train_data(data, None, refit=True)
+    assert refit.sequences is data.before_test and train_data(data, None).sequences is data.sequences
+    slates = refit.slates.filter(pl.col("group") == "u")["request"].to_list()
+    assert any("/valid" in request for request in slates) and not any("/test" in request for request in slates)
+    fewer = with_train_share(dataset([*rows, *log("v", "abcdefgh", [d * DAY for d in days])], **split), 0.6)
+    assert fewer.before_test is not None and fewer.before_test.height == 1
+
+
 @pytest.mark.parametrize(
     ("split", "why"),
     [
