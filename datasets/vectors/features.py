@@ -23,7 +23,7 @@ from .lsa import RECIPE as LSA
 from .lsa import LsaEncoder, lsa_encoder
 from .text_encoder import DEFAULT_ENCODER, Encoded, TextEncoder, open_encoder
 from .word2vec import RECIPE as WORD2VEC
-from .word2vec import fit_word2vec, predict_cold
+from .word2vec import SEQUENCE_WINDOW, WINDOW, fit_word2vec, predict_cold
 
 KEPT_TEXTS = 64  # lists of at most so many texts are kept until the next one is encoded
 RECIPE = "1"  # raise it when the numbers change for another reason than the encoder
@@ -174,7 +174,8 @@ def make_features(
 
     def word2vec(name: str) -> np.ndarray:
         path = folder / _cache_file(WORD2VEC, text_encoder, dataset.fingerprint)
-        return cached_array(path, name, lambda: fit_word2vec(learnt_lists(dataset), arrays["item_texts"]))
+        window = WINDOW if dataset.sequences is None else SEQUENCE_WINDOW
+        return cached_array(path, name, lambda: fit_word2vec(learnt_lists(dataset), arrays["item_texts"], window))
 
     makers: dict[str, Callable[[], np.ndarray]] = {"item_texts": lambda: texts_by(text_encoder)}
     if item_encoder is None:

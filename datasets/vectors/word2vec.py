@@ -1,4 +1,4 @@
-"""Word2Vec item vectors: slates as sentences (skip-gram), items that no train slate holds by ridge from their text.
+"""Word2Vec item vectors: slates or sequences as sentences (skip-gram); items never seen there by ridge from their text.
 
 Deterministic: one worker, a fixed seed, vocabulary in an order of our own, nothing that hangs on PYTHONHASHSEED.
 """
@@ -11,20 +11,22 @@ import numpy as np
 
 from .text_encoder import unit_rows
 
-RECIPE = "word2vec-4"  # raise the number when the vectors change
+RECIPE = "word2vec-5"  # raise the number when the vectors change
 DIMS = 128
 WINDOW = 50  # wider than our slates: every pair of a slate is a context
+SEQUENCE_WINDOW = 5  # a history runs over years: only what was had at about the same time is a context
 WORDS_TRAINED = 5_000_000  # epochs: as many as reach this, but from 5 to 50
 SEED = 0
 RIDGE = 1.0
 
 
-def fit_word2vec(slates: list[list[int]], item_texts: np.ndarray) -> dict[str, np.ndarray]:
+def fit_word2vec(slates: list[list[int]], item_texts: np.ndarray, window: int = WINDOW) -> dict[str, np.ndarray]:
     """Item vectors and the regression that places new items among them.
 
     Args:
-        slates: train slates, item indices.
+        slates: train slates (or sequences), item indices.
         item_texts: text vectors [N, d_text].
+        window: how far apart in a slate two items are still of one context.
 
     Returns:
         "items": float32 [N, d], rows of length n / (n + 1) for an item of n train slates, and what the
@@ -40,7 +42,7 @@ def fit_word2vec(slates: list[list[int]], item_texts: np.ndarray) -> dict[str, n
         return {"items": items, "ridge": np.zeros((item_texts.shape[1] + 1, DIMS), np.float32)}
     epochs = int(np.clip(WORDS_TRAINED // counts.total(), 5, 50))
     model = Word2Vec(
-        vector_size=DIMS, window=WINDOW, shrink_windows=False, min_count=1, sg=1, negative=5, sample=0,
+        vector_size=DIMS, window=window, shrink_windows=False, min_count=1, sg=1, negative=5, sample=0,
         workers=1, seed=SEED, epochs=epochs,
     )  # fmt: skip
     order = sorted(counts, key=lambda item: (-counts[item], item))

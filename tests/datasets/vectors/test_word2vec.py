@@ -3,13 +3,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from features_dataset import COLD, small_dataset
 
 from slatebench.datasets.vectors.features import make_features, slates_of
-from slatebench.datasets.vectors.word2vec import fit_word2vec, predict_cold
+from slatebench.datasets.vectors.word2vec import SEQUENCE_WINDOW, WINDOW, fit_word2vec, predict_cold
+from slatebench.models.fixture import history_fixture
 
 
 @pytest.fixture
@@ -55,6 +57,25 @@ def test_only_train_slates_count(features):
     np.testing.assert_array_equal(
         predict_cold(again["ridge"], features.item_texts()[list(COLD)]), features.items()[list(COLD)]
     )
+
+
+def test_items_far_apart_in_a_history_are_no_context():
+    """Two halves of long histories that go together in any order: close by in a slate, apart in a sequence."""
+    rng = np.random.default_rng(0)
+    lists = [[*rng.permutation(8).tolist(), *(8 + rng.permutation(8)).tolist()] for _ in range(300)]
+    texts = rng.standard_normal((16, 4)).astype(np.float32)
+    apart = []
+    for window in (WINDOW, SEQUENCE_WINDOW):
+        items = fit_word2vec(lists, texts, window)["items"]
+        alike = items @ items.T
+        apart.append(alike[:8, :8].mean() - alike[:8, 8:].mean())
+    assert apart[1] > 2 * apart[0] > 0
+    card = history_fixture().card.model_copy(update={"item_vectors": "word2vec"})
+    histories = replace(history_fixture(), card=card)
+    features = make_features(histories, encoder="hash")
+    assert histories.sequences is not None
+    made = fit_word2vec(histories.sequences["items"].to_list(), features.item_texts(), SEQUENCE_WINDOW)
+    assert np.array_equal(made["items"], features.items())
 
 
 def test_the_same_whatever_the_hash_seed():
