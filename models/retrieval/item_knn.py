@@ -36,18 +36,18 @@ class ItemKNN(SlateModel):
     class Config(Settings):
         """What is learnt."""
 
-        shrinkage: float = Field(10.0, ge=0, description="added to the denominator of the cosine")
-        neighbours: int = Field(200, gt=0, description="kept per item")
+        shrinkage: float = Field(20.0, ge=0, description="added to the denominator of the cosine")
+        neighbours: int = Field(1000, gt=0, description="kept per item")
 
     class Sampling(Settings):
         """How a history is read."""
 
-        decay: float = Field(0.7, gt=0, le=1, description="weight of an item relative to the next newer one")
+        decay: float = Field(0.6, gt=0, le=1, description="weight of an item relative to the next newer one")
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"shrinkage": 0.0, "decay": 1.0}}
     SPACE: ClassVar[dict[str, Any]] = {
         "shrinkage": [0.0, 1.0, 3.0, 10.0, 30.0, 100.0],
-        "neighbours": [50, 100, 200, 500],
+        "neighbours": [50, 100, 200, 500, 1000],
         "decay": (0.3, 1.0),
     }
 
