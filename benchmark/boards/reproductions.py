@@ -61,22 +61,27 @@ def reproductions(runs: Sequence[Run], made: str) -> str | None:
         return None
     head = ["# Histories: published figures beside ours", "", made, "",
             "Full ranking over the catalogue, all requests of the test part. Ours: mean [95 % interval over users]; "
-            "the seconds of a fit are those that passed, with whatever ran beside. A published figure counts for what "
-            "its protocol says: what it does otherwise stands in its row.", ""]  # fmt: skip
+            "the seconds of a fit are those that passed, with whatever ran beside. *Refit* rows learnt from the "
+            "validation items too, once validation had said for how long: few papers say whether theirs did. A published "
+            "figure counts for what its protocol says: what it does otherwise stands in its row.", ""]  # fmt: skip
     return "\n".join([*head, *sections, *_orders(runs)])
 
 
 def _whole(runs: Sequence[Run], dataset: str, repeats: Repeats) -> list[Run]:
-    """The runs of today that asked all test requests, best first; the newest of each system and seed."""
+    """The runs of today that asked all test requests, best first; the newest of each system, refit or not, and seed."""
     frozen = dataset_card(dataset).statistics
     found = {}
     for run in sorted(runs, key=lambda run: run.record.created):
         spec = run.spec
         asked = (spec.dataset, spec.part, spec.repeats, run.record.state) == (dataset, "test", repeats, "done")
         if asked and frozen is not None and spec.requests == frozen.test and kind_of(spec.model) != "ceiling":
-            found[run.record.label, spec.seed] = run
+            found[_label(run), spec.seed] = run
     stale = today_of(next(iter(found.values()))).stale if found else lambda run: None
     return sorted((run for run in found.values() if stale(run) is None), key=_headline, reverse=True)
+
+
+def _label(run: Run) -> str:
+    return run.record.label + (", refit" if run.spec.refit else "")
 
 
 def _headline(run: Run) -> float:
@@ -91,7 +96,7 @@ def _beside(runs: list[Run], dataset: str, repeats: Repeats) -> list[str]:
         metrics, fit = run.record.metrics, run.record.fit.get("seconds")
         figures = [with_interval(metrics[name].model_dump() if name in metrics else None) for name in METRICS]  # type: ignore[arg-type]
         seconds = "–" if fit is None else f"{fit:,.0f}"
-        rows.append((f"**{run.record.label}**", "SlateBench", *figures, str(run.spec.seed), seconds, ""))
+        rows.append((f"**{_label(run)}**", "SlateBench", *figures, str(run.spec.seed), seconds, ""))
         name = parse_model(run.spec.model)[0]
         for row in (row for row in theirs if name in row.systems and name not in told):
             shown = [number(row.metrics[metric], 0, 0.01) if metric in row.metrics else "–" for metric in METRICS]
@@ -106,8 +111,8 @@ def _orders(runs: Sequence[Run]) -> list[str]:
     """How alike the same systems stand on leave-one-out and on a split by time."""
     lines = []
     for one, other in SAME_DATA:
-        first, second = ({run.record.label: _headline(run) for run in _whole(runs, name, "excluded")}
-                         for name in (one, other))  # fmt: skip
+        first, second = ({run.record.label: _headline(run) for run in _whole(runs, name, "excluded")
+                          if not run.spec.refit} for name in (one, other))  # fmt: skip
         both = [label for label in first if label in second]
         if len(both) < COMMON:
             continue

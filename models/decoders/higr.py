@@ -91,7 +91,7 @@ class HiGR(SlateDecoder):
     """Hierarchical planning and generation over semantic ids."""
 
     name = "higr"
-    version = "2"
+    version = "3"
     card = ModelCard(
         title="HiGR: hierarchical slate decoder over semantic ids",
         paper="HiGR: Efficient Generative Slate Recommendation via Hierarchical Planning and Multi-Objective "

@@ -157,7 +157,7 @@ class MaskGR(SlateDecoder):
     """Masked diffusion over semantic ids."""
 
     name = "maskgr"
-    version = "2"
+    version = "3"
     card = ModelCard(
         title="MaskGR: masked diffusion over a slate's semantic ids",
         paper="Masked Diffusion for Generative Recommendation, arXiv 2511.23021",

@@ -68,7 +68,7 @@ class S2S(SlateDecoder):
     """Autoregressive decoder over the slate."""
 
     name = "s2s"
-    version = "2"
+    version = "3"
     card = ModelCard(
         title="S2S: sequence-to-sequence slate decoder",
         paper="baseline of Tomasi et al., RecSys 2025, arXiv 2408.06883 (units: items); preset sids: session-wise "

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..nn.context import Condition, context_of
+from ..nn.dropout import Dropout
 from ..nn.transformer import Block, KeysValues, Transformer, zero
 
 POOLED_SCALE = 8.0  # brings the unit-length pooled prompt vector near the scale of the token states
@@ -49,7 +50,7 @@ class ResBlock(nn.Module):
         super().__init__()
         self.norm_in, self.linear_in = SlotNorm(groups, width), nn.Linear(width, width)
         self.time = nn.Linear(width, width)
-        self.norm_out, self.dropout, self.linear_out = SlotNorm(groups, width), nn.Dropout(dropout), zero(width, width)
+        self.norm_out, self.dropout, self.linear_out = SlotNorm(groups, width), Dropout(dropout), zero(width, width)
 
     def forward(self, h: Tensor, time: Tensor) -> Tensor:
         """`time` [B, 1, w] is `self.time` of the time embedding."""

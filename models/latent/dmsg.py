@@ -51,7 +51,7 @@ class DMSG(SlateModel):
     """Samples a slate's item vectors from noise, then takes the nearest items."""
 
     name = "dmsg"
-    version = "2"
+    version = "3"
     seeded_fit = True
     card = ModelCard(
         title="DMSG: diffusion model for slate generation",

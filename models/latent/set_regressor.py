@@ -41,7 +41,7 @@ class SetRegressor(DMSG):
     """All slots in one pass of DMSG's network."""
 
     name = "set-regressor"
-    version = "2"
+    version = "3"
     card = ModelCard(
         title="Set regressor (DMSG's network in one step)",
         paper="none: a control for DMSG",

@@ -31,4 +31,4 @@ class Dropout(nn.Module):
         # from the lowest integer on: the default range leaves the top bit of every eighth byte unset
         drawn = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(_LOWEST, None)
         keep = drawn.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
-        return x * (keep * (LEVELS / (LEVELS - dropped)))
+        return x * (keep * (LEVELS / (LEVELS - dropped))).to(x.dtype)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .dropout import Dropout
+
 KeysValues = tuple[Tensor, Tensor]  # each [B, H, M, w / H]
 
 
@@ -17,7 +19,7 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, width: int, factor: int = 4, dropout: float = 0.0) -> None:
         super().__init__(
-            nn.Linear(width, factor * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(factor * width, width)
+            nn.Linear(width, factor * width), nn.GELU(), Dropout(dropout), nn.Linear(factor * width, width)
         )
 
 
@@ -79,7 +81,7 @@ class Block(nn.Module):
         if cross:
             self.norm_cross, self.cross_attention = nn.LayerNorm(width), Attention(width, heads)
         self.norm_feed, self.feed_forward = nn.LayerNorm(width), FeedForward(width, factor, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,

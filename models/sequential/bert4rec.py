@@ -59,6 +59,7 @@ class BERT4Rec(SequenceModel):
     """Masked items as a training task for sequential recommendation."""
 
     name = "bert4rec"
+    version = "2"
     card = ModelCard(
         title="BERT4Rec",
         paper="Sun et al.: BERT4Rec: sequential recommendation with bidirectional encoder representations from "
