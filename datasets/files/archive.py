@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import DataError
+from ..errors import DataError, one_line
 
 MAX_RATIO = 200  # unpacked to packed; JSON and CSV reach 5-50, bombs 1,000 and more
 _SMALL = 10 << 20  # below this no ratio is a bomb
@@ -31,13 +31,13 @@ def read_zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_bytes: 
     Raises:
         DataError: damaged, encrypted, or longer than `max_bytes` or than MAX_RATIO allows.
     """
-    where = f"{archive.filename}, member {info.filename}"
+    where = f"{archive.filename}, member {one_line(info.filename, 200)}"
     if info.file_size > min(max_bytes, max(_SMALL, info.compress_size * MAX_RATIO)):
         raise DataError(f"{where}: {info.file_size:,} bytes unpacked look like a bomb: fetch the official archive")
     try:
         return archive.read(info)  # never more than file_size, and checked against its CRC
     except (*DAMAGED, RuntimeError) as error:
-        raise DataError(f"{where}: damaged or encrypted ({error}): fetch the archive again") from error
+        raise DataError(f"{where}: damaged or encrypted ({one_line(error, 200)}): fetch the archive again") from error
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:

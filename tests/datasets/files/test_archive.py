@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from slatebench.datasets.errors import DataError
@@ -68,6 +68,7 @@ def test_an_encrypted_member_is_refused(tmp_path):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 130), st.binary(min_size=1, max_size=30))
+@example(82, bytes(10) + b"\n")  # a line break in the member's name
 def test_a_damaged_archive_is_read_whole_or_refused(tmp_path, place, noise):
     path = packed(tmp_path / "x.zip", LINES)
     content = path.read_bytes()
