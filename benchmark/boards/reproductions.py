@@ -62,8 +62,8 @@ def reproductions(runs: Sequence[Run], made: str) -> str | None:
     head = ["# Histories: published figures beside ours", "", made, "",
             "Full ranking over the catalogue, all requests of the test part. Ours: mean [95 % interval over users]; "
             "the seconds of a fit are those that passed, with whatever ran beside. *Refit* rows learnt from the "
-            "validation items too, once validation had said for how long: few papers say whether theirs did. A published "
-            "figure counts for what its protocol says: what it does otherwise stands in its row.", ""]  # fmt: skip
+            "validation items too, once validation had said for how long: few papers say whether theirs did. A "
+            "published figure counts for what its protocol says; its differences are in the row.", ""]  # fmt: skip
     return "\n".join([*head, *sections, *_orders(runs)])
 
 
