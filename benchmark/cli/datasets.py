@@ -131,16 +131,16 @@ def check(folder: Annotated[Path, typer.Argument(help="Folder with catalog.* and
 @datasets_app.command(epilog="Example: slatebench datasets export bundle --to exported")
 def export(
     name: Name,
-    to: Annotated[Path, typer.Option(help="Folder for catalog, train, valid and test (parquet, original ids).")],
+    to: Annotated[Path, typer.Option(help="Folder for the parquet files.")],
     source: SourceOption = "auto",
     split_seed: Annotated[int, typer.Option(help="Another split.")] = 0,
 ) -> None:
-    """Write catalogue and parts as parquet with original ids, so that anybody can re-score a run."""
+    """Write catalogue, parts and sequences as parquet with original ids, so that anybody can re-score a run."""
     from ...datasets.checks.export import export as run_export
     from ...datasets.registry import find_dataset, load_found
 
     found = find_dataset(name, source)
-    run_export(load_found(found, split_seed=split_seed), to)
+    files = run_export(load_found(found, split_seed=split_seed), to)
     if found.notice:
         say(found.notice, error=True)
-    say(f"wrote catalog, train, valid and test of {found.name} to {to}")
+    say(f"wrote {', '.join(file.stem for file in files)} of {found.name} to {to}")

@@ -1,4 +1,4 @@
-"""A dataset as four Parquet files with original ids, so that anybody can re-score a run without our code."""
+"""A dataset as Parquet files with original ids, so that anybody can re-score a run without our code."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from ..errors import DataError
 from ..files.archive import replace_file
 from ..files.table import write_table
 from ..output import is_text
-from ..schema import PARTS, REQUEST_SCHEMA, Part, SlateDataset
-
-COLUMNS = ["request", "prompt", "items", "group", "history", "seed_items"]
+from ..schema import HISTORY_SCHEMA, PARTS, Part, SlateDataset
 
 
 def export(dataset: SlateDataset, folder: Path) -> list[Path]:
-    """Write `catalog.parquet` (CATALOG_SCHEMA) and `train.parquet`, `valid.parquet`, `test.parquet` (COLUMNS).
+    """Write `catalog.parquet`, `train.parquet`, `valid.parquet`, `test.parquet`; of histories `sequences.parquet` too.
 
-    Item columns hold original ids. Each file is written beside its place and renamed.
+    Columns: CATALOG_SCHEMA, those of the requests with the reference `items`, SEQUENCE_SCHEMA. Item columns hold
+    original ids. Each file is written beside its place and renamed.
 
     Returns:
         The files written.
@@ -32,6 +31,9 @@ def export(dataset: SlateDataset, folder: Path) -> list[Path]:
     if not is_text(str(folder.absolute())):
         raise DataError(f"{folder}: not UTF-8 text: choose another folder")
     frames = {"catalog": dataset.catalog.items} | {name: part_frame(dataset, dataset.part(name)) for name in PARTS}
+    if dataset.sequences is not None:
+        lists = original_ids(dataset.sequences["items"], dataset.catalog.items["id"])
+        frames["sequences"] = dataset.sequences.with_columns(lists)
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,12 +46,11 @@ def export(dataset: SlateDataset, folder: Path) -> list[Path]:
 
 
 def part_frame(dataset: SlateDataset, part: Part) -> pl.DataFrame:
-    """One part with its references and original ids (columns: COLUMNS)."""
-    rows = part.requests.select(*REQUEST_SCHEMA).with_columns(part.references["items"])
+    """One part with its references and original ids: the columns of its requests, and `items`."""
+    rows = part.requests.select(name for name in HISTORY_SCHEMA if name in part.requests.columns)
+    rows = rows.with_columns(part.references["items"])
     ids = dataset.catalog.items["id"]
-    return rows.with_columns(original_ids(rows[name], ids) for name in ("items", "history", "seed_items")).select(
-        COLUMNS
-    )
+    return rows.with_columns(original_ids(rows[name], ids) for name in ("items", "history", "seed_items"))
 
 
 def original_ids(lists: pl.Series, ids: pl.Series) -> pl.Series:

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from slatebench.datasets.build import build_dataset
 from slatebench.datasets.checks.audit import audit, near_duplicates, seen_only_ceiling, slate_matrix
-from slatebench.datasets.checks.export import COLUMNS, export, original_ids
+from slatebench.datasets.checks.export import export, original_ids
 from slatebench.datasets.errors import DataError
 from slatebench.datasets.registry import load_dataset
-from slatebench.datasets.schema import CATALOG_SCHEMA
+from slatebench.datasets.schema import CATALOG_SCHEMA, HISTORY_SCHEMA, REQUEST_SCHEMA, SEQUENCE_SCHEMA
+from slatebench.models.fixture import history_fixture
 
 slates = st.lists(st.sets(st.integers(0, 11), min_size=1, max_size=8), min_size=1, max_size=30)
 
@@ -117,7 +118,7 @@ def test_export_speaks_original_ids_and_can_be_read_back(leaky, card, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(file.name for file in files)
     frames = {file.stem: pl.read_parquet(file) for file in files}
     assert frames["catalog"].schema == pl.Schema(CATALOG_SCHEMA)
-    assert frames["train"].columns == COLUMNS
+    assert frames["train"].columns == [*REQUEST_SCHEMA, "items"]
     assert frames["train"]["items"].to_list() == [["a", "b"], ["c"]]
     assert frames["train"]["history"].to_list() == [[], ["f"]]
     assert frames["valid"].row(0, named=True) == {
@@ -126,6 +127,20 @@ def test_export_speaks_original_ids_and_can_be_read_back(leaky, card, tmp_path):
     rows = pl.concat(frames[name].with_columns(part=pl.lit(name)) for name in ("train", "valid", "test"))
     again = build_dataset(card(), frames["catalog"], rows, 0)
     assert again.fingerprint == leaky.fingerprint
+
+
+def test_histories_are_exported_with_their_times_and_the_train_sequences(tmp_path):
+    dataset = history_fixture()
+    frames = {file.stem: pl.read_parquet(file) for file in export(dataset, tmp_path)}
+    assert list(frames) == ["catalog", "train", "valid", "test", "sequences"]
+    assert frames["test"].columns == [*HISTORY_SCHEMA, "items"]
+    assert frames["sequences"].columns == [*SEQUENCE_SCHEMA] and dataset.sequences is not None
+    ids = dataset.catalog.ids
+    named = [[ids[item] for item in items] for items in dataset.sequences["items"]]
+    assert frames["sequences"]["items"].to_list() == named
+    assert frames["sequences"]["times"].equals(dataset.sequences["times"])
+    assert frames["test"]["request_time"].equals(dataset.test.requests["request_time"])
+    assert frames["test"]["history_times"].equals(dataset.test.requests["history_times"])
 
 
 def test_export_twice_replaces_and_a_closed_folder_is_one_line(leaky, tmp_path):
