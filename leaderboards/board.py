@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from ..datasets.errors import SlateBenchError, UsageError
+from ..datasets.tasks import TASKS
 from ..datasets.vectors.text_encoder import DEFAULT_ENCODER
 from ..metrics.base import Scores
 from ..metrics.evaluate import Summary, mean_over, summarise
@@ -23,7 +24,7 @@ from .records import Run
 from .schema import RunSpec
 
 ORACLES = ("ceiling", "reference")  # models that know the references, or how the data was made
-FLOORS = ("random", "popularity")
+FLOORS = frozenset(name for task in TASKS.values() for name in task.floors)
 ALPHA = 0.05  # of the paired tests, after Holm
 
 

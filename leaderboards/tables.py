@@ -139,12 +139,20 @@ def _head(columns: Sequence[str], costs: Sequence[str], facts: Sequence[str] = F
     return ["rank", "system", *facts, *(short_name(name) for name in columns), *costs]
 
 
+def _floors(board: Board) -> list[str]:
+    """Which systems are floors, in the order of the board; nothing where there is none."""
+    names = [system.label for system in board.systems if system.kind == "floor"]
+    if not names:
+        return []
+    return [f"{', '.join(names[:-1])} and {names[-1]} are floors" if names[1:] else f"{names[0]} is a floor"]
+
+
 def caption(board: Board, metrics: Sequence[str] | None = None) -> list[str]:
     """What a reader must know to read the table of these metrics."""
     lines = [
         "[95 % interval over groups of requests]; * best of its column; rank 3 (1): third, but not separated from the "
         "first; beats 5-7: significantly better than those ranks (headline metric, paired test, Holm).",
-        "random and popularity are floors, ceiling rows know the references.",
+        "; ".join([*_floors(board), "ceiling rows know the references."]),
     ]
     if any(system.label == "reference:oracle" for system in board.systems):
         lines.append("reference:oracle knows how the data were made, not the references.")

@@ -12,6 +12,7 @@ from slatebench.benchmark.serving.generate import generate
 from slatebench.datasets.errors import UsageError
 from slatebench.datasets.registry import dataset_names
 from slatebench.leaderboards.command import bench_command
+from slatebench.leaderboards.tables import caption
 from slatebench.models.registry import BUILTIN
 
 TWIN = "sessions-synthetic"
@@ -42,6 +43,9 @@ def test_requests_and_repeats_are_in_the_spec_and_two_numbers_share_no_board(ben
     board = leaderboard(TWIN, like=popularity.spec, runs=folder)
     labels = {system.label.split()[0] for system in board.systems}
     assert {"popularity", "random", "markov", "item-knn", "ceiling:reference", "reference:oracle"} <= labels
+    floors = [system.label for system in board.systems if system.kind == "floor"]
+    assert sorted(floors) == ["item-knn", "markov", "popularity", "random"]
+    assert caption(board)[1].startswith(f"{', '.join(floors[:-1])} and {floors[-1]} are floors; ")
     reasons = {reason for label, reason in board.not_comparable if label == "popularity"}
     assert reasons == {"requests 7912 instead of 500", "items of the history allowed instead of excluded"}
 
