@@ -9,7 +9,8 @@ from ...datasets.errors import UsageError, unknown_name
 from ...leaderboards.board import Board, System, build_board, per_request, set_by_hand
 from ...leaderboards.command import bench_command
 from ...leaderboards.records import Run, list_runs, runs_folder, write_text
-from ...leaderboards.report.charts import Figure, groups
+from ...leaderboards.report.charts import groups
+from ...leaderboards.report.plot import Figure
 from ...leaderboards.report.sweeps import LATENCY, sweep_plots
 from ...leaderboards.sweeps import read_sweeps
 from ...leaderboards.tables import as_markdown, number, short_name, table
