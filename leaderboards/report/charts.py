@@ -158,8 +158,9 @@ def _against(board: Board, metric: str, name: str, caption: str, extra: Sequence
 
     rows = _points(board, mean)
     share = metric == "freshness"
-    if not any(row["kind"] == "system" and (row["x"] > 0 or not share) for row in rows):
-        return None  # where nothing is drawn, all are equally fresh
+    drawing = any(row["kind"] == "system" and row["x"] > 0 for row in rows)
+    if not rows or (share and not drawing):  # where no system draws, all are equally fresh
+        return None
     points, floors = _drawn(rows, short_name(metric))
     scale = alt.Scale(domain=[0, 1]) if share else alt.Scale(zero=False, padding=20)
     x = alt.X("x:Q", title=short_name(metric), scale=scale)
