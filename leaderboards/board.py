@@ -6,7 +6,7 @@ Knows nothing of models: records in, a table out (docs/protocol.md, section 6).
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..datasets.errors import SlateBenchError, UsageError
 from ..datasets.tasks import TASKS
 from ..datasets.vectors.text_encoder import DEFAULT_ENCODER
 from ..metrics.base import Scores
-from ..metrics.evaluate import Summary, mean_over, summarise
+from ..metrics.evaluate import Summary, mean_over, summarise_systems
 from ..metrics.registry import metric_info
 from ..metrics.statistics import rank_bands
 from .checked import requests_of, scores_of
@@ -25,6 +25,7 @@ from .schema import RunSpec
 
 ORACLES = ("ceiling", "reference")  # models that know the references, or how the data was made
 FLOORS = frozenset(name for task in TASKS.values() for name in task.floors)
+TOLD_OF = ("precision_at_10",)  # without their intervals: what a board's caption is made from
 ALPHA = 0.05  # of the paired tests, after Holm
 
 
@@ -153,6 +154,7 @@ def build_board(
     like: RunSpec | None = None,
     ablations: bool = True,
     stale: Callable[[Run], str | None] = lambda run: None,
+    metrics: Collection[str] | None = None,
     seed: int = 0,
 ) -> Board:
     """The board of a dataset. Only what may be compared stands on it; the rest is listed with the reason.
@@ -168,6 +170,7 @@ def build_board(
         like: the board on which this spec stands, in place of `part`, `budget` and `k`.
         ablations: systems with settings set by hand stand on it too.
         stale: why a run is not of today: of other data or of an older version (None: it is).
+        metrics: those that stand on it beside the main ones (None: all; it takes longer).
         seed: of bootstrap and permutation tests.
 
     Raises:
@@ -206,16 +209,16 @@ def build_board(
     asked = on_board[0].spec.asked
     failed = [run for run in of_dataset if run.record.state not in ("done", "skipped")
               and (run.spec.board == key or (run.spec.asked == asked and run.spec.hash not in outdated))]  # fmt: skip
-    scores_by_run, groups = _scores(on_board, apart)
+    wanted = None if metrics is None else {*usual.spec.main_metrics, *metrics}
+    scores_by_run, groups = _scores(on_board, apart, wanted and {*wanted, *TOLD_OF})
     on_board = [run for run in on_board if run.spec.hash in scores_by_run]
     by_system: dict[str, list[Run]] = defaultdict(list)
     for run in on_board:
         by_system[run.spec.system].append(run)
-    rows = []
-    for members in by_system.values():
-        members.sort(key=lambda run: run.spec.seed)
-        scores = [scores_by_run[run.spec.hash] for run in members]
-        rows.append((members, scores, summarise(scores, groups, seed=seed)))
+    systems_runs = [sorted(members, key=lambda run: run.spec.seed) for members in by_system.values()]
+    systems_scores = [[scores_by_run[run.spec.hash] for run in members] for members in systems_runs]
+    summaries = summarise_systems(systems_scores, groups, intervals=wanted, seed=seed)
+    rows = list(zip(systems_runs, systems_scores, summaries, strict=True))
     if len(models := bertscore_models(on_board)) > 1:
         apart.append(("BERTScore", f"measured with {' and '.join(sorted(models))}"))
         rows = [(m, s, {n: v for n, v in found.items() if not n.startswith("bertscore")}) for m, s, found in rows]
@@ -263,13 +266,15 @@ def per_request(scores: Sequence[Scores], metric: str) -> np.ndarray:
     return mean_over(np.stack(per_seed), 0)
 
 
-def _scores(runs: Sequence[Run], apart: list[tuple[str, str]]) -> tuple[dict[str, Scores], list[str]]:
+def _scores(
+    runs: Sequence[Run], apart: list[tuple[str, str]], only: Collection[str] | None
+) -> tuple[dict[str, Scores], list[str]]:
     """Scores by the hash of each run, and the group of each request; a damaged run is told in `apart` and left out."""
     found: dict[str, Scores] = {}
     problems, asked = [], None
     for run in runs:
         try:
-            scores, requests = scores_of(run), requests_of(run)
+            scores, requests = scores_of(run, only), requests_of(run)
         except SlateBenchError as error:
             problems.append(error)
             apart.append((run.record.label, str(error)))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import polars as pl
 
-from ..datasets.errors import SlateBenchError
+from ..datasets.errors import DataError, SlateBenchError
 from ..metrics.base import Scores, read_scores
 from ..metrics.evaluate import mean_over
 from ..metrics.registry import diagnostic_name, metric_info
@@ -36,29 +36,29 @@ def requests_of(run: Run) -> pl.DataFrame:
     return found
 
 
-def scores_of(run: Run) -> Scores:
+def scores_of(run: Run, only: Collection[str] | None = None) -> Scores:
     """What the run scored: per request what its file says, which must be what the record tells; the rest of the record.
+
+    Args:
+        run: a finished run.
+        only: the metrics per request to read (default: all).
 
     Raises:
         SlateBenchError: no such file, or a damaged one: a request is missing or stands there twice, ...
     """
-    name, requests = "scores.parquet", _asked(run)
-    kinds = {"request": pl.String, "sample": pl.Int32, "metric": pl.String, "value": pl.Float64}
+    name, requests, metrics = "scores.parquet", _asked(run), run.record.metrics
+    per_run = {n: e.mean for n, e in metrics.items() if metric_info(n).scope == "run"}
+    per_request = {n for n in metrics.keys() - per_run.keys() if only is None or n in only}
     try:
-        frame = run.scores.select(pl.col(column).cast(kind) for column, kind in kinds.items())
+        rows = None if only is None else pl.col("metric").cast(pl.String).is_in(list(only))
+        scores = read_scores(run.table(name, rows), per_run)
     except pl.exceptions.PolarsError as error:
         raise damaged(run, name, str(error).splitlines()[0]) from error
-    sample = pl.col("sample")
-    whole = (pl.len() == pl.struct("request", "sample").n_unique()) & (pl.len() == len(requests) * sample.n_unique())
-    whole &= sample.is_null().all() | (sample.is_not_null().all() & (sample.max() + 1 == sample.n_unique()))
-    per_metric = frame.group_by("metric", maintain_order=True).agg(whole=whole)
-    if broken := per_metric.filter(~pl.col("whole").fill_null(True))["metric"].to_list():
-        raise damaged(run, name, f"{broken[0]} has not one value for each of {len(requests)} requests")
-    metrics = run.record.metrics
-    scores = read_scores(frame, {n: e.mean for n, e in metrics.items() if metric_info(n).scope == "run"})
+    except DataError as error:
+        raise damaged(run, name, str(error)) from error
     if scores.requests != requests:
         raise damaged(run, name, "its requests are not those of requests.parquet")
-    for metric in scores.values.keys() ^ (metrics.keys() - scores.per_run.keys()):
+    for metric in scores.values.keys() ^ per_request:
         raise damaged(run, name, f"{metric} stands only {'there' if metric in scores.values else 'in record.json'}")
     for metric, values in scores.values.items():
         here, told = float(mean_over(mean_over(values.reshape(len(values), -1), 1), 0)), metrics[metric].mean

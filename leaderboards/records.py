@@ -43,26 +43,17 @@ class Run:
         return self.record.spec
 
     @cached_property
-    def scores(self) -> pl.DataFrame:
-        """Long table: request, sample (or null), metric, value; `checked.scores_of` checks it.
-
-        Raises:
-            SlateBenchError: the run has no scores (it failed) or its file is damaged.
-        """
-        return self.table("scores.parquet")
-
-    @cached_property
     def slates(self) -> pl.DataFrame:
         """Slates in original ids: request, sample, items (null = empty slot); `checked.slates_of` checks them."""
         return self.table("slates.parquet")
 
-    def table(self, name: str) -> pl.DataFrame:
-        """The table in a file of the run, as it is.
+    def table(self, name: str, only: pl.Expr | None = None) -> pl.DataFrame:
+        """The table in a file of the run (or `only` these rows of it), as it is.
 
         Raises:
             DataError: no such file, or none that can be read.
         """
-        return read_table(self.folder / name, AGAIN)
+        return read_table(self.folder / name, AGAIN, only=only)
 
 
 def runs_folder(runs: Path | str | None = None) -> Path:

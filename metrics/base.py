@@ -302,20 +302,47 @@ class Scores:
 
 
 def read_scores(per_request: pl.DataFrame, per_run: dict[str, float | None]) -> Scores:
-    """Scores from their long table (as `Scores.per_request` gives it) and the figures of the run."""
-    ids = per_request["request"].cast(pl.String)
-    requests = ids.unique(maintain_order=True).to_list()
-    row = {request: i for i, request in enumerate(requests)}
+    """Scores from their long table (as `Scores.per_request` gives it) and the figures of the run.
+
+    Raises:
+        DataError: a metric has not one value for each request (and sample).
+    """
+    words = per_request.select(pl.col("request", "metric").cast(pl.Categorical))  # numbers in place of many texts
+    requests, request = _numbered(words["request"])
+    names, metric = _numbered(words["metric"])
+    sample = per_request["sample"].cast(pl.Int64).fill_null(EMPTY).to_numpy()
+    value = per_request["value"].cast(pl.Float64).to_numpy()
+    rows = np.argsort(metric.astype(np.uint16), kind="stable")  # by metric; in time linear in their number
+    ends = np.cumsum(np.bincount(metric, minlength=len(names)))
     values = {}
-    for (name,), frame in per_request.with_columns(ids).group_by("metric", maintain_order=True):
-        at = frame["request"].replace_strict(row, return_dtype=pl.Int64).to_numpy()
-        got = frame["value"].to_numpy().astype(np.float64)
-        if frame["sample"].null_count():
-            table = np.full(len(requests), np.nan)
-            table[at] = got
-        else:
-            sample = frame["sample"].to_numpy()
-            table = np.full((len(requests), int(sample.max()) + 1), np.nan)
-            table[at, sample] = got
-        values[str(name)] = table
+    for name, of_metric in zip(names, np.split(rows, ends[:-1]), strict=True):
+        found = _values_of(request[of_metric], sample[of_metric], value[of_metric], len(requests))
+        if found is None:
+            raise DataError(f"{name} has not one value for each of {len(requests)} requests")
+        values[name] = found
     return Scores(requests, values, per_run)
+
+
+def _numbered(texts: pl.Series) -> tuple[list[str], np.ndarray]:
+    """The different texts in order of appearance, and which of them stands in each row."""
+    different = texts.unique(maintain_order=True)
+    known = different.to_physical().to_numpy()
+    if different.null_count():
+        raise DataError(f"no text in every row of '{texts.name}'")
+    place = np.empty(int(known.max(initial=0)) + 1, np.int64)
+    place[known] = np.arange(len(known))
+    return different.cast(pl.String).to_list(), place[texts.to_physical().to_numpy()]
+
+
+def _values_of(request: np.ndarray, sample: np.ndarray, value: np.ndarray, P: int) -> np.ndarray | None:
+    """A metric's values [P, S], or [P] where no row names a sample; None unless each stands there once."""
+    S = int(sample.max()) + 1
+    per_sample = S > 0
+    if not per_sample:
+        sample, S = np.zeros_like(sample), 1
+    place = request * S + sample
+    if len(place) != P * S or sample.min() < 0 or not (np.bincount(place, minlength=P * S) == 1).all():
+        return None
+    table = np.empty(P * S)
+    table[place] = value
+    return table.reshape(P, S) if per_sample else table

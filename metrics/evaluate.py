@@ -119,26 +119,52 @@ def summarise(
         UsageError: the runs are not about the same requests, or `groups` has another length.
     """
     runs = [scores] if isinstance(scores, Scores) else list(scores)
-    if any(run.requests != runs[0].requests for run in runs) or len(groups) != len(runs[0].requests):
+    return summarise_systems([runs], groups, seed=seed, resamples=resamples)[0]
+
+
+def summarise_systems(
+    systems: Sequence[Sequence[Scores]],
+    groups: Sequence[str],
+    *,
+    intervals: Collection[str] | None = None,
+    seed: int = 0,
+    resamples: int = 10_000,
+) -> list[dict[str, Summary]]:
+    """`summarise` of several systems, each the runs over its seeds: the groups are drawn once for all of them.
+
+    Args:
+        systems: their runs, all for the same requests.
+        groups, seed, resamples: as in `summarise`.
+        intervals: the metrics whose intervals are wanted, which take nearly all of the time (None: of all).
+    """
+    asked = systems[0][0].requests if systems else []
+    if len(groups) != len(asked) or any(run.requests != asked for runs in systems for run in runs):
         raise UsageError("scores of different requests can't be summarised together: same dataset, part and split?")
-    names = list(dict.fromkeys(name for run in runs for name in run.values))
-    per_seed = np.stack(  # [seeds, P, metrics]
-        [np.stack([_per_request(run, name) for name in names], axis=-1) for run in runs]
-    ) if names else np.empty((len(runs), len(groups), 0))  # fmt: skip
-    per_request = mean_over(per_seed, axis=0)  # [P, metrics]
-    mean, low, high = bootstrap_intervals(per_request, groups=groups, seed=seed, resamples=resamples)
-    spread = _spread(mean_over(per_seed, axis=1))  # [metrics]
-    n = np.isfinite(per_request).sum(0)
-    result: dict[str, Summary] = {}
-    for i, name in enumerate(names):
-        result[name] = Summary(mean=_or_none(mean[i]), low=_or_none(low[i]), high=_or_none(high[i]), n=int(n[i]),
-                               sd_over_seeds=_or_none(spread[i]))  # fmt: skip
-    for name in dict.fromkeys(name for run in runs for name in run.per_run):
-        over_seeds = np.array([[np.nan if (v := run.per_run.get(name)) is None else v] for run in runs])
-        result[name] = Summary(mean=_or_none(mean_over(over_seeds, axis=0)[0]), low=None, high=None,
-                               n=int(np.isfinite(over_seeds).sum()),
-                               sd_over_seeds=_or_none(_spread(over_seeds)[0]))  # fmt: skip
-    return result
+    found, columns, wanted = [], [], []
+    for runs in systems:
+        summary: dict[str, Summary] = {}
+        for name in dict.fromkeys(name for run in runs for name in run.values):
+            per_seed = np.stack([_per_request(run, name) for run in runs])  # [seeds, P]
+            per_request = mean_over(per_seed, axis=0)
+            summary[name] = _summary(per_request, mean_over(per_seed, axis=1))
+            if intervals is None or name in intervals:
+                columns.append(per_request)
+                wanted.append(summary[name])
+        for name in dict.fromkeys(name for run in runs for name in run.per_run):
+            of_seeds = np.array([np.nan if (v := run.per_run.get(name)) is None else v for run in runs])
+            summary[name] = _summary(of_seeds, of_seeds)
+        found.append(summary)
+    if columns:
+        limits = bootstrap_intervals(np.stack(columns, axis=1), groups=groups, seed=seed, resamples=resamples)
+        for summary, mean, low, high in zip(wanted, *limits, strict=True):
+            summary |= {"mean": _or_none(mean), "low": _or_none(low), "high": _or_none(high)}
+    return found
+
+
+def _summary(values: np.ndarray, of_seeds: np.ndarray) -> Summary:
+    """A metric without its interval: of its values per request (or seed), and of the seeds' means."""
+    return Summary(mean=_or_none(mean_over(values, 0)), low=None, high=None, n=int(np.isfinite(values).sum()),
+                   sd_over_seeds=_or_none(of_seeds.std(ddof=1)) if len(of_seeds) > 1 else None)  # fmt: skip
 
 
 def _per_request(run: Scores, name: str) -> np.ndarray:
@@ -153,11 +179,6 @@ def mean_over(values: np.ndarray, axis: int) -> np.ndarray:
     there = np.isfinite(values)
     n = there.sum(axis)
     return np.where(n > 0, np.where(there, values, 0).sum(axis) / np.maximum(n, 1), np.nan)
-
-
-def _spread(values: np.ndarray) -> np.ndarray:
-    """Standard deviation over seeds (rows); NaN for a single one."""
-    return values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1], np.nan)
 
 
 def _or_none(value: float) -> float | None:

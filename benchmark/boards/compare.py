@@ -18,7 +18,7 @@ from ...leaderboards.command import bench_command
 from ...leaderboards.records import Run, list_runs, read_run, runs_folder
 from ...metrics.base import Scores
 from ...metrics.registry import metric_info
-from ...metrics.statistics import bootstrap_interval, holm, paired_permutation_test, win_tie_loss
+from ...metrics.statistics import bootstrap_intervals, holm, paired_permutation_tests, win_tie_loss
 from ..today import Today, no_runs, once, today, told_of
 
 
@@ -118,7 +118,8 @@ def compare_pair(pair: Pair, metrics: Sequence[str] | None = None, examples: int
         raise UsageError(
             f"metric '{missing[0]}' has no value per request in both runs; choose from {', '.join(both_have)}"
         )
-    rows = [paired(name, per_request(scores_a, name), per_request(scores_b, name), groups, seed) for name in shared]
+    values_a, values_b = [[per_request(side, name) for name in shared] for side in (scores_a, scores_b)]
+    rows = paired(shared, values_a, values_b, groups, seed)
     leader = pair.headline
     gap = per_request(scores_a, leader) - per_request(scores_b, leader)
     order = np.argsort(np.nan_to_num(gap), kind="stable")
@@ -141,20 +142,38 @@ COLUMNS = {"metric": pl.String, "n": pl.Int64, "a": pl.Float64, "b": pl.Float64,
            "losses": pl.Int64}  # fmt: skip
 
 
-def paired(name: str, a: np.ndarray, b: np.ndarray, groups: list[str], seed: int = 0) -> dict[str, Any]:
-    """A row of `Comparison.table`, before Holm: a metric's values per request [P], paired where both have one."""
-    both = np.isfinite(a) & np.isfinite(b)
-    wins, ties, losses = win_tie_loss(a, b)
-    row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"metric": name, "n": int(both.sum())}
-    row |= {"wins": wins, "ties": ties, "losses": losses}
-    if not both.any():
-        return row
-    kept = [group for group, keep in zip(groups, both, strict=True) if keep]
-    a, b = a[both], b[both]
-    mean, *interval = bootstrap_interval(a - b, groups=kept, seed=seed)
-    low, high = (end if np.isfinite(end) else None for end in interval)
-    p = paired_permutation_test(a, b, groups=kept, seed=seed)
-    return row | {"a": float(a.mean()), "b": float(b.mean()), "difference": mean, "low": low, "high": high, "p": p}
+def paired(
+    names: Sequence[str], a: Sequence[np.ndarray], b: Sequence[np.ndarray], groups: Sequence[str], seed: int = 0
+) -> list[dict[str, Any]]:
+    """Rows of `Comparison.table`, before Holm, one for each name.
+
+    Args:
+        names: what is compared.
+        a, b: for each of them values per request [P], paired where both have one.
+        groups: of the requests.
+        seed: of the resampling, which is done once for all that the same requests have.
+    """
+    rows: list[dict[str, Any]] = []
+    alike: dict[bytes, list[int]] = {}
+    for i, (name, x, y) in enumerate(zip(names, a, b, strict=True)):
+        both = np.isfinite(x) & np.isfinite(y)
+        wins, ties, losses = win_tie_loss(x, y)
+        counts = {"n": int(both.sum()), "wins": wins, "ties": ties, "losses": losses}
+        rows.append(dict.fromkeys(COLUMNS) | {"metric": name} | counts)
+        if both.any():
+            alike.setdefault(both.tobytes(), []).append(i)
+    for mask, found in alike.items():
+        both = np.frombuffer(mask, bool)
+        kept = [group for group, keep in zip(groups, both, strict=True) if keep]
+        x, y = (np.stack([side[i][both] for i in found], axis=1) for side in (a, b))
+        mean, low, high = bootstrap_intervals(x - y, groups=kept, seed=seed)
+        p = paired_permutation_tests(x - y, groups=kept, seed=seed)
+        for column, i in enumerate(found):
+            ends = {name: float(end[column]) if np.isfinite(end[column]) else None
+                    for name, end in (("low", low), ("high", high))}  # fmt: skip
+            rows[i] |= {"a": float(x[:, column].mean()), "b": float(y[:, column].mean()),
+                        "difference": float(mean[column]), **ends, "p": float(p[column])}  # fmt: skip
+    return rows
 
 
 def _with_holm(table: pl.DataFrame) -> pl.DataFrame:

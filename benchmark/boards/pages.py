@@ -9,7 +9,8 @@ from ...datasets.errors import UsageError, unknown_name
 from ...leaderboards.board import Board, System, build_board, per_request, set_by_hand
 from ...leaderboards.command import bench_command
 from ...leaderboards.records import Run, list_runs, runs_folder, write_text
-from ...leaderboards.report.charts import Figure, groups
+from ...leaderboards.report.charts import groups
+from ...leaderboards.report.plot import Figure
 from ...leaderboards.report.sweeps import LATENCY, sweep_plots
 from ...leaderboards.sweeps import read_sweeps
 from ...leaderboards.tables import as_markdown, number, short_name, table
@@ -108,7 +109,7 @@ def _sweeps_page(dataset: str, runs: list[Run], folder: Path) -> tuple[list[str]
 def _board(dataset: str, runs: list[Run], ablations: bool = True) -> Board:
     of_dataset = [run for run in runs if run.spec.dataset == dataset]
     now = today_of(of_dataset[0])
-    board = build_board(of_dataset, dataset, ablations=ablations, stale=now.stale)
+    board = build_board(of_dataset, dataset, ablations=ablations, stale=now.stale, metrics=(*RELEVANCE, *BEYOND))
     board.notices[:] = once(*board.notices, *now.notices)
     return board
 
@@ -169,15 +170,13 @@ def _seconds(system: System) -> str:
 
 
 def _paired(board: Board, base: System, metrics: list[str]) -> list[str]:
-    rows = []
-    for system in board.systems:
-        if system is base or system.kind == "ceiling":
-            continue
-        cells = [system.label]
-        for metric in metrics:
-            row = paired(metric, per_request(system.scores, metric), per_request(base.scores, metric), board.groups)
-            cells.append(_difference(row["difference"], row["low"], row["high"], row["p"]))
-        rows.append(tuple(cells))
+    systems = [system for system in board.systems if system is not base and system.kind != "ceiling"]
+    cells = [(system, metric) for system in systems for metric in metrics]
+    found = paired([metric for _, metric in cells], [per_request(system.scores, metric) for system, metric in cells],
+                   [per_request(base.scores, metric) for _, metric in cells], board.groups)  # fmt: skip
+    differences = [_difference(row["difference"], row["low"], row["high"], row["p"]) for row in found]
+    width = len(metrics)
+    rows = [(system.label, *differences[i * width : (i + 1) * width]) for i, system in enumerate(systems)]
     return table(("system", *(short_name(metric) for metric in metrics)), rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from ...leaderboards.board import Board, NoRuns, build_board
@@ -18,6 +19,7 @@ def leaderboard(
     k: int | None = None,
     like: RunSpec | None = None,
     ablations: bool = True,
+    metrics: Collection[str] | None = None,
     runs: Path | str | None = None,
 ) -> Board:
     """The board of `dataset`: `.systems` from best to worst, `.frame` as a polars table.
@@ -28,6 +30,7 @@ def leaderboard(
         budget, k: by default those of the newest finished run.
         like: the board on which this spec stands.
         ablations: systems with settings set by hand stand on it too.
+        metrics: those that stand on it beside the main ones (default: all; it takes longer).
         runs: folder of the records (default: SLATEBENCH_RUNS or ./runs).
 
     Raises:
@@ -38,7 +41,7 @@ def leaderboard(
     found, problems = list_runs(folder, now.dataset)
     try:
         board = build_board(found, now.dataset, part=part, budget=budget, k=k, like=like, ablations=ablations,
-                            stale=now.stale)  # fmt: skip
+                            stale=now.stale, metrics=metrics)  # fmt: skip
     except NoRuns as error:
         raise no_runs(str(error), now, folder) from error
     board.not_comparable.extend(("unreadable record", problem) for problem in problems)

@@ -129,7 +129,7 @@ def _print_boards(result: Any, folder: Path | None) -> None:
         mine = [run for run in result.runs if run.spec.dataset == dataset]
         if not any(run.record.state == "done" for run in mine):
             continue
-        board = leaderboard(dataset, like=mine[0].spec, runs=folder)
+        board = leaderboard(dataset, like=mine[0].spec, metrics=(), runs=folder)
         board.notices[:] = [notice for notice in board.notices if notice not in result.notices]
         console.print(as_table(board, width=console.width, all_in="--json"))
         say(*caption(board))

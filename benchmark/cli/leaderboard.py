@@ -29,7 +29,8 @@ def show(
     from ..boards.show import leaderboard
     from .printing import output_console
 
-    board = leaderboard(dataset, part=part, budget=budget, k=k, ablations=ablations, runs=runs)  # type: ignore[arg-type]
+    shown = metric if metric or format_ in ("csv", "json") else ()
+    board = leaderboard(dataset, part=part, budget=budget, k=k, ablations=ablations, metrics=shown, runs=runs)  # type: ignore[arg-type]
     if format_ != "table":
         write = {"md": tables.as_markdown, "csv": tables.as_csv, "json": tables.as_json}[format_]
         say(*write(board, metric).split("\n"))

@@ -11,20 +11,23 @@ from ..errors import DataError
 from .reading import unreadable
 
 
-def read_table(path: Path, mend: str, columns: list[str] | None = None) -> pl.DataFrame:
+def read_table(path: Path, mend: str, columns: list[str] | None = None, only: pl.Expr | None = None) -> pl.DataFrame:
     """The Parquet file of exactly that name.
 
     Args:
         path: file.
         mend: what to do where it is missing or damaged.
         columns: the columns to read; all by default.
+        only: which rows; the others are not even decoded.
 
     Raises:
         DataError: missing, unreadable, damaged, or without one of the columns.
     """
     try:
         with path.open("rb") as file:
-            return pl.read_parquet(file, columns=columns)
+            if only is None:
+                return pl.read_parquet(file, columns=columns)
+            return pl.scan_parquet(file).filter(only).select(columns or pl.all()).collect()
     except FileNotFoundError as error:
         raise DataError(f"{path}: file is missing: {mend}") from error
     except OSError as error:

@@ -3,111 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 import numpy as np
 
-from ...metrics.statistics import bootstrap_intervals
-from ..board import Board, System, per_request
+from ...datasets.schema import SlateDataset
+from ..board import Board, System
 from ..tables import number, short_name, with_interval
+from .breakdowns import breakdowns
+from .plot import COLOURS, GREY, LEGEND, Figure, Group, contenders, inline, leader_of, named, scales, spec_of
 from .table import plain_rows
 
-# Colours of Okabe and Ito that can be told apart on white and on black; with shapes and dashes for 48 systems.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
-GREY = "#8a8a8a"  # floors
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
-DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
-STEPS = ("steps", "beam", "passes")  # settings that a statement about speed must name
 POINTS = 200  # of a training curve
-DOMAINS = 8  # more are no plot
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A plot: its spec, and the same figures as rows of text (the first row is the head)."""
-
-    name: str
-    title: str
-    caption: str
-    spec: dict[str, Any]
-    table: list[list[str]]
-    small: bool = False
-
-
-@dataclass(frozen=True)
-class Group:
-    """Plots that stand together."""
-
-    title: str
-    figures: list[Figure] = field(default_factory=list)
-
-
-def groups(board: Board) -> list[Group]:
-    """All plots of a board that its records have figures for."""
+def groups(board: Board, dataset: SlateDataset | None = None) -> list[Group]:
+    """All plots of a board that its records, and its data where they are at hand, have figures for."""
     made = [
         Group("Trade-offs", [quality_and_speed(board), quality_and_freshness(board), quality_and_popularity(board)]),  # type: ignore[list-item]
-        Group("Over samples and domains", [freshness_curve(board), quality_curve(board), by_domain(board)]),  # type: ignore[list-item]
+        Group("Over samples", [freshness_curve(board), quality_curve(board)]),  # type: ignore[list-item]
+        Group("Over requests", list(breakdowns(board, dataset))),
         Group("Training", [validation_curve(board), *loss_curves(board)]),  # type: ignore[list-item]
     ]
     kept = [Group(group.title, [figure for figure in group.figures if figure is not None]) for group in made]
     return [group for group in kept if group.figures]
-
-
-# --- what all plots share --------------------------------------------------------------------------------
-
-
-def leader_of(board: Board) -> str:
-    """The metric that orders the board."""
-    return board.systems[0].runs[0].spec.headline
-
-
-def contenders(board: Board) -> list[System]:
-    """Systems and floors."""
-    return [system for system in board.systems if system.kind != "ceiling"]
-
-
-def _scales(board: Board, shown: Collection[str]) -> tuple[alt.Scale, alt.Scale, alt.Scale]:
-    """Colour, shape and dash of the systems `shown`: a system has the same in every plot."""
-    looks: dict[str, tuple[str, str, list[int]]] = {}
-    place = 0
-    for i, system in enumerate(contenders(board)):
-        floor = system.kind == "floor"
-        mark = i if floor else place
-        colour = GREY if floor else COLOURS[place % len(COLOURS)]
-        looks[named(system)] = (colour, SHAPES[mark % len(SHAPES)], DASHES[(mark // len(COLOURS)) % len(DASHES)])
-        place += not floor
-    names = [name for name in looks if name in shown]
-    colour, shape, dash = (alt.Scale(domain=names, range=[looks[name][part] for name in names]) for part in range(3))
-    return colour, shape, dash
-
-
-def named(system: System) -> str:
-    """The system's label with the sampling settings that its speed hangs on.
-
-    A speed claim states its step count (docs/protocol.md, section 5).
-    """
-    sampling = system.runs[0].spec.sampling
-    settings = [f"{name} {sampling[name]}" for name in STEPS if sampling.get(name)]  # passes=0: the model's own number
-    return f"{system.label} ({', '.join(settings)})" if settings else system.label
-
-
-def spec_of(chart: Any) -> dict[str, Any]:
-    """A chart's spec, as wide as the page gives it room, in the page's colours."""
-    spec = chart.properties(width="container").to_dict()
-    spec.pop("config", None)
-    spec.pop("$schema", None)
-    return spec
-
-
-def inline(rows: Sequence[dict[str, Any]]) -> alt.InlineData:
-    """Rows as data that stand in the spec."""
-    return alt.InlineData(values=[dict(row) for row in rows])
-
-
-LEGEND = alt.Legend(title=None, orient="bottom")
 
 
 # --- trade-offs --------------------------------------------------------------------------------------------
@@ -115,7 +36,7 @@ LEGEND = alt.Legend(title=None, orient="bottom")
 
 def _scatter(board: Board, rows: list[dict[str, Any]], x: alt.X, y: str, extra: Sequence[alt.Chart] = ()) -> dict:
     """Points with intervals: system, x, y, low, high per row."""
-    colour, shape, _ = _scales(board, {row["system"] for row in rows})
+    colour, shape, _ = scales(board, {row["system"] for row in rows})
     base = alt.Chart(inline(rows)).encode(x=x)
     scale = alt.Scale(zero=False, nice=True)
     title = short_name(y)
@@ -236,10 +157,11 @@ def _against(board: Board, metric: str, name: str, caption: str, extra: Sequence
         return system.summary[metric]["mean"] if metric in system.summary else None
 
     rows = _points(board, mean)
-    if not rows:
+    share = metric == "freshness"
+    drawing = any(row["kind"] == "system" and row["x"] > 0 for row in rows)
+    if not rows or (share and not drawing):  # where no system draws, all are equally fresh
         return None
     points, floors = _drawn(rows, short_name(metric))
-    share = metric == "freshness"
     scale = alt.Scale(domain=[0, 1]) if share else alt.Scale(zero=False, padding=20)
     x = alt.X("x:Q", title=short_name(metric), scale=scale)
     leader = short_name(leader_of(board))
@@ -272,20 +194,20 @@ def quality_curve(board: Board) -> Figure | None:
 def _over_samples(board: Board, metric: str, title: str, axis: str, caption: str) -> Figure | None:
     rows: list[dict[str, Any]] = []
     lines: list[list[str]] = []
+    if not any(f"{metric}_m2" in system.summary for system in board.systems if system.kind == "system"):
+        return None
     for system in contenders(board):
         found = {int(name.rsplit("_m", 1)[1]): value for name, value in system.summary.items()
                  if name.startswith(f"{metric}_m") and name.rsplit("_m", 1)[1].isdigit()
                  and value["mean"] is not None}  # fmt: skip
         rows += [{"system": named(system), "m": m, "y": value["mean"]} for m, value in sorted(found.items())]
         lines += [[named(system), str(m), with_interval(value)] for m, value in sorted(found.items())]
-    if not rows:
-        return None
     return Figure(f"samples-{metric}", title, caption, _lines(board, rows, "m", "sample m", axis),
                   [["system", "m", axis], *lines])  # fmt: skip
 
 
 def _lines(board: Board, rows: list[dict[str, Any]], x: str, x_title: str, y_title: str) -> dict[str, Any]:
-    colour, shape, dash = _scales(board, {row["system"] for row in rows})
+    colour, shape, dash = scales(board, {row["system"] for row in rows})
     base = alt.Chart(inline(rows)).encode(
         x=alt.X(f"{x}:Q", title=x_title, axis=alt.Axis(tickMinStep=1)),
         y=alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False)),
@@ -300,48 +222,6 @@ def _lines(board: Board, rows: list[dict[str, Any]], x: str, x_title: str, y_tit
         tooltip=["system:N", f"{x}:Q", alt.Tooltip("y:Q", title=y_title, format=".4f")],
     )
     return spec_of(alt.layer(line, marks).properties(height=220))
-
-
-# --- by domain -----------------------------------------------------------------------------------------------
-
-
-def by_domain(board: Board) -> Figure | None:
-    """Headline metric per domain, where request ids have one (`food/12`)."""
-    requests = board.systems[0].scores[0].requests
-    domain_of = np.array([request.partition("/")[0] if "/" in request else "" for request in requests])
-    domains = list(dict.fromkeys(domain_of.tolist()))
-    if "" in domains or not 1 < len(domains) <= DOMAINS:
-        return None
-    leader = leader_of(board)
-    values = np.stack([per_request(system.scores, leader) for system in contenders(board)], axis=1)  # [P, systems]
-    rows = []
-    for domain in domains:
-        inside = domain_of == domain
-        of_group = [group for group, there in zip(board.groups, inside, strict=True) if there]
-        mean, low, high = bootstrap_intervals(values[inside], groups=of_group, resamples=2000)
-        for i, system in enumerate(contenders(board)):
-            if np.isfinite(mean[i]):
-                ends = [float(end) if np.isfinite(end) else float(mean[i]) for end in (low[i], high[i])]
-                rows.append({"system": system.label, "domain": f"{domain} ({inside.sum()})", "y": float(mean[i]),
-                             "low": ends[0], "high": ends[1]})  # fmt: skip
-    names = list(dict.fromkeys(row["domain"] for row in rows))
-    order = [system.label for system in contenders(board)]
-    colour = alt.Color("domain:N", legend=LEGEND, scale=alt.Scale(domain=names, range=list(COLOURS[: len(names)])))
-    base = alt.Chart(inline(rows)).encode(
-        y=alt.Y("system:N", sort=order, title=None, axis=alt.Axis(labelLimit=140)),
-        yOffset=alt.YOffset("domain:N", scale=alt.Scale(domain=names)),
-    )
-    bars = base.mark_bar().encode(
-        x=alt.X("y:Q", title=short_name(leader)), color=colour,
-        tooltip=["system:N", "domain:N", alt.Tooltip("y:Q", format=".4f", title=short_name(leader))],
-    )  # fmt: skip
-    limits = base.mark_rule(color=GREY).encode(x="low:Q", x2="high:Q")
-    height = 14 * len(names) * len(order) + 30
-    table = [[row[key] for key in ("system", "domain", "y", "low", "high")] for row in rows]
-    return Figure("domains", f"{short_name(leader)} by domain",
-                  "Domains from the request ids, with their numbers of requests; 95 % intervals over groups.",
-                  spec_of(alt.layer(bars, limits).properties(height=height)),
-                  plain_rows(["system", "domain", short_name(leader), "low", "high"], table))  # fmt: skip
 
 
 # --- training ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The prompt explorer's data: prompts, references, and what every system answered, as numbers of one list of titles."""
+"""The explorer's data: requests, references, and what every system answered, as numbers of one list of titles."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..records import Run
 from ..tables import short_name
 
 LIMIT = 3_300_000  # characters of the explorer's data: the page shall stay under 5 MB
+NEWEST = 20  # items of a history that are shown
 TITLE = 110  # characters of a title that are shown
 STEPS = (10, 5, 3, 2, 1)  # samples of each prompt that are shown, as far as LIMIT allows
 
@@ -28,8 +29,9 @@ def explorer(board: Board, dataset: SlateDataset | None, limit: int = LIMIT) -> 
         limit: characters of the data as JSON.
 
     Returns:
-        titles [items]; prompts: lists `ids`, `texts`, `seeds`, `references` (None without a dataset) [P]; systems
-        with slates [P][samples][slots] as places in `titles`; `notes` on what is left out.
+        titles [items]; prompts: lists `ids`, `typed`, `texts`, `seeds`, `references` (None without a dataset),
+        `lengths` of histories (None without any), `histories` (their newest items) [P]; systems with slates
+        [P][samples][slots]; items as places in `titles`; `notes` on what is left out.
     """
     systems = [system for system in board.systems if system.kind != "ceiling"]
     requests = requests_of(systems[0].runs[0])
@@ -62,8 +64,8 @@ def explorer(board: Board, dataset: SlateDataset | None, limit: int = LIMIT) -> 
 def _payload(board: Board, dataset: SlateDataset | None, requests: pl.DataFrame, samples: int) -> dict[str, Any]:
     systems = [system for system in board.systems if system.kind != "ceiling"]
     slates = {s.label: _cut(s.runs[0], requests, samples) for s in systems}
-    references, seeds = _of_dataset(board, dataset, requests)
-    used = pl.concat([frame.explode("items")["items"] for frame in [*slates.values(), references, seeds]])
+    references, seeds, histories = _of_dataset(board, dataset, requests)
+    used = pl.concat([frame.explode("items")["items"] for frame in [*slates.values(), references, seeds, histories]])
     ids = used.drop_nulls().value_counts(sort=True, name="n").sort(["n", "items"], descending=[True, False])["items"]
     place = pl.DataFrame({"items": ids, "place": pl.arange(len(ids), eager=True)})
     title_of: dict[str, str] = dict(zip(dataset.catalog.ids, dataset.catalog.titles, strict=True)) if dataset else {}
@@ -82,7 +84,7 @@ def _payload(board: Board, dataset: SlateDataset | None, requests: pl.DataFrame,
                 "slates": _places(slates[system.label], place, requests, nested=True),
                 "each": _rounded(values[leader][at][:, :samples]),
                 "score": _rounded(_mean(values[leader][at])),
-                "exact": _rounded(_mean(values[exact][at])) if exact in values else None,
+                "exact": _rounded(_mean(values[exact][at])) if exact != leader and exact in values else None,
             }
         )
     return {
@@ -91,8 +93,10 @@ def _payload(board: Board, dataset: SlateDataset | None, requests: pl.DataFrame,
         "titles": titles,
         "prompts": {
             "ids": requests["request"].to_list(),
+            "typed": requests["prompt"].to_list(),
             "texts": in_words(requests, dataset.catalog.titles if dataset else []),
-            "history": _lengths(requests),
+            "lengths": _lengths(requests),
+            "histories": _places(histories, place, requests),
             "seeds": _places(seeds, place, requests),
             "references": _places(references, place, requests) if dataset else None,
         },
@@ -107,11 +111,11 @@ def _cut(run: Run, requests: pl.DataFrame, samples: int) -> pl.DataFrame:
 
 def _of_dataset(
     board: Board, dataset: SlateDataset | None, requests: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """References and seed items of the requests in original ids: request, sample, items."""
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """References, seed items and newest items of the histories in original ids: request, sample, items."""
     if dataset is None:
         none = requests.select("request", sample=pl.lit(0), items=pl.lit([], dtype=pl.List(pl.String)))
-        return none, none
+        return none, none, none
     ids = pl.Series(dataset.catalog.ids, dtype=pl.String)
 
     def original(frame: pl.DataFrame, column: str) -> pl.DataFrame:
@@ -123,9 +127,11 @@ def _of_dataset(
     wanted = requests.select("request")
     references = wanted.join(part.references, on="request", how="left", maintain_order="left")
     asked = wanted.join(part.requests.select("request", "seed_items"), on="request", how="left", maintain_order="left")
+    history = pl.col("history").list.tail(NEWEST) if "history" in requests.columns else pl.lit([], pl.List(pl.Int64))
     return (
         original(references.with_columns(pl.col("items").fill_null([])), "items"),
         original(asked.with_columns(pl.col("seed_items").fill_null([])), "seed_items"),
+        original(requests.select("request", history=history), "history"),
     )
 
 

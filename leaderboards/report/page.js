@@ -150,13 +150,13 @@
         return option;
       }),
     );
-    $("prompt-count").textContent = `Prompt (${order.length} of ${prompts.ids.length})`;
+    $("prompt-count").textContent = `${$("prompts-title").textContent.replace(/s$/, "")} (${order.length} of ${prompts.ids.length})`;
     go(0);
   };
 
   const go = (place) => {
     if (!order.length) {
-      $("prompt").replaceChildren(make("p", "lead", "No prompt holds these words."));
+      $("prompt").replaceChildren(make("p", "lead", "Nothing holds these words."));
       $("slates").replaceChildren();
       return;
     }
@@ -203,16 +203,35 @@
     return card(system.label, `${line.join(" · ")} (means over samples)`, all, `${system.kind} all`);
   };
 
+  // The reference, its items marked that a system hit, with the systems that did.
+  const referenceCard = (systems, p) => {
+    const right = prompts.references[p];
+    const list = items(right, new Set(systems.flatMap((system) => system.slates[p].flat())), null);
+    [...list.children].forEach((line, i) => {
+      const by = systems.filter((system) => system.slates[p].some((slate) => slate.includes(right[i])));
+      if (by.length) line.append(make("small", "by", `by ${by.map((system) => system.label).join(", ")}`));
+    });
+    return card("Reference", right.length === 1 ? "1 item" : `${right.length} items`, list, "reference");
+  };
+
   const show = () => {
     const p = Number($("prompt-list").value);
     const references = prompts.references && new Set(prompts.references[p]);
     const about = [prompts.ids[p]];
-    if (prompts.history) about.push(`${prompts.history[p]} items of history`);
+    const newest = prompts.histories[p];
+    if (prompts.typed[p] && newest.length) about.push(`${prompts.lengths[p]} items of history`);
     if (prompts.seeds[p].length) about.push(`seed items: ${prompts.seeds[p].map((i) => data.titles[i]).join("; ")}`);
-    $("prompt").replaceChildren(make("blockquote", "", prompts.texts[p] || "(no text)"), make("p", "lead", about.join(" · ")));
-    const cards = data.systems.filter((system) => shown.has(system)).map((system) => systemCard(system, p, references));
-    if (references)
-      cards.unshift(card("Reference", `${references.size} items`, items(prompts.references[p], null, null), "reference"));
+    const heading = prompts.typed[p] || (newest.length ? `After ${prompts.lengths[p]} items` : "(no text)");
+    $("prompt").replaceChildren(make("blockquote", "", heading), make("p", "lead", about.join(" · ")));
+    const systems = data.systems.filter((system) => shown.has(system));
+    const cards = systems.map((system) => systemCard(system, p, references));
+    if (references) cards.unshift(referenceCard(systems, p));
+    if (newest.length) {
+      const older = prompts.lengths[p] - newest.length;
+      const list = items(newest, null, null);
+      list.start = older + 1;
+      cards.unshift(card("History", older ? `oldest first; ${older} older left out` : "oldest first", list, "history"));
+    }
     $("slates").replaceChildren(...cards);
   };
 

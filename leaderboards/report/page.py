@@ -20,10 +20,12 @@ from markupsafe import Markup
 
 from ...datasets.output import finite
 from ...datasets.schema import SlateDataset
+from ...datasets.tasks import task_named
 from ..board import Board
 from ..tables import caption, title
 from . import cards, charts, table
 from .explorer import explorer
+from .plot import Group, leader_of
 
 HERE = Path(__file__).parent
 ELSEWHERE = (
@@ -49,7 +51,7 @@ class Extras:
     """What other rooms bring to the report."""
 
     claims: Claims | None = None
-    plots: list[charts.Group] = field(default_factory=list)
+    plots: list[Group] = field(default_factory=list)
 
 
 def render(board: Board, dataset: SlateDataset | None = None, extras: Extras | None = None) -> str:
@@ -60,8 +62,8 @@ def render(board: Board, dataset: SlateDataset | None = None, extras: Extras | N
         dataset: titles and references for the prompt explorer; None where the data are not at hand.
         extras: claims and further plots (sweeps).
     """
-    extras = extras or Extras()
-    plots = [*charts.groups(board), *extras.plots]
+    extras, spec = extras or Extras(), board.systems[0].runs[0].spec
+    plots = [*charts.groups(board, dataset), *extras.plots]
     style, code, library = (HERE / "page.css").read_text(), (HERE / "page.js").read_text(), vega()
     figures = {figure.name: figure.spec for group in plots for figure in group.figures}
     environment = Environment(
@@ -75,12 +77,13 @@ def render(board: Board, dataset: SlateDataset | None = None, extras: Extras | N
         library=Markup(library),
         title=title(board),
         notes=[line for line in caption(board, table.shown_metrics(board)) if not line.startswith(ELSEWHERE)],
-        leader=table.metric_column(charts.leader_of(board)),
+        leader=table.metric_column(leader_of(board)),
         columns=table.columns(board),
         rows=table.rows(board),
         all_metrics=table.all_metrics(board),
         plots=plots,
         figures=data_block(figures),
+        asked="Requests" if task_named(spec.task).condition == "history" else "Prompts",
         explorer=data_block(explorer(board, dataset)),
         models=cards.model_cards(board),
         data=cards.data_card(board, dataset),

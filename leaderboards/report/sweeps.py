@@ -10,7 +10,7 @@ import polars as pl
 
 from ..board import Board
 from ..tables import short_name
-from .charts import COLOURS, LEGEND, SHAPES, Figure, Group, inline, leader_of, spec_of
+from .plot import COLOURS, LEGEND, SHAPES, Figure, Group, inline, leader_of, spec_of
 from .table import plain_rows
 
 FIRST = ("steps", "guidance", "eta")  # the settings of diffusion samplers stand first

@@ -102,6 +102,22 @@ def test_best_of_a_column_leaves_floors_and_ceilings_out(runs: Make) -> None:
     assert build_board(runs(), "toy").best("ndcg_sim_at_10") == {"dmsg"}
 
 
+def test_a_board_of_some_metrics_says_of_them_what_the_whole_one_says(make_run: Make, tmp_path: Path) -> None:
+    names = ("ndcg_sim_at_10", "ndcg_at_10", "precision_at_10", "coherence", "leaf_entropy")
+    for i, model in enumerate(("bm25", "dense")):
+        make_run(
+            {name: scores(0.2 + 0.1 * j, 7 * i + j)["ndcg_sim_at_10"] for j, name in enumerate(names)}, model=model
+        )
+    found = list_runs(tmp_path / "runs")[0]
+    whole, some = build_board(found, "toy"), build_board(found, "toy", metrics=["coherence"])
+    for mine, theirs in zip(some.systems, whole.systems, strict=True):
+        assert (mine.label, mine.band) == (theirs.label, theirs.band)
+        assert set(mine.summary) == set(names) - {"leaf_entropy"}
+        assert mine.summary["precision_at_10"]["low"] is None  # there for the caption alone
+        for name in ("ndcg_sim_at_10", "ndcg_at_10", "coherence"):
+            assert mine.summary[name] == pytest.approx(theirs.summary[name]), name
+
+
 def test_no_runs_is_a_clear_line(runs: Make) -> None:
     with pytest.raises(UsageError, match=r"slatebench bench MODEL --dataset nowhere"):
         build_board(runs(), "nowhere")

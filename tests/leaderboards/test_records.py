@@ -130,7 +130,7 @@ def test_damaged_scores_are_named(make_run: Make) -> None:
     run = make_run()
     (run.folder / "scores.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(SlateBenchError, match=r"scores\.parquet"):
-        _ = run.scores
+        run.table("scores.parquet")
 
 
 def test_a_home_folder_is_understood_wherever_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from slatebench.datasets.errors import DataError, UsageError
 from slatebench.datasets.schema import Slates
 from slatebench.metrics.base import Scores, Truth, blocks, make_truth, read_scores
-from slatebench.metrics.evaluate import evaluate, summarise
+from slatebench.metrics.evaluate import evaluate, summarise, summarise_systems
 from slatebench.metrics.registry import METRICS, metric_info, metric_names, metrics_version
 
 MODULES = [
@@ -166,6 +166,41 @@ def test_scores_survive_parquet(board: SimpleNamespace, tmp_path: Path) -> None:
     assert list(again.values) == list(scores.values)
     for name, values in scores.values.items():
         np.testing.assert_array_equal(again.values[name], values, err_msg=name)
+
+
+def test_scores_are_read_in_any_order_but_only_whole(board: SimpleNamespace) -> None:
+    rng = np.random.default_rng(1)
+    scores = evaluate(Slates(board.random_slates(rng, (7, 3, 10))), board.random_truth(rng, 7))
+    table = scores.per_request
+    first = pl.concat([table.head(0), *(table.filter(pl.col("request").cast(pl.String) == r) for r in scores.requests)])
+    again = read_scores(first, {})  # by request, not by metric
+    assert again.requests == scores.requests and again.values.keys() == scores.values.keys()
+    for name, values in scores.values.items():
+        np.testing.assert_array_equal(again.values[name], values, err_msg=name)
+    for broken in (table[1:], pl.concat([table, table[:1]]), table[[1, *range(1, table.height)]],
+                   table.with_columns(sample=pl.col("sample") - 1)):  # fmt: skip
+        with pytest.raises(DataError, match=r"ndcg_at_10 has not one value for each of 7 requests"):
+            read_scores(broken, {})
+
+
+def test_systems_are_summarised_together_as_alone(board: SimpleNamespace) -> None:
+    rng = np.random.default_rng(5)
+    truth = board.random_truth(rng, 9)
+    systems = [
+        [evaluate(Slates(board.random_slates(rng, (9, S, 10))), truth, cutoffs=[10]) for _ in range(seeds)]
+        for S, seeds in ((1, 1), (3, 2))
+    ]
+    groups = [f"g{i // 2}" for i in range(9)]
+    together = summarise_systems(systems, groups, resamples=300)
+    some = summarise_systems(systems, groups, resamples=300, intervals={"hit_at_10"})
+    for i, runs in enumerate(systems):
+        alone = summarise(runs, groups, resamples=300)
+        assert list(together[i]) == list(some[i]) == list(alone)
+        for name, value in alone.items():
+            without = value if name == "hit_at_10" else {**value, "low": None, "high": None}
+            for found, expected in ((together[i][name], value), (some[i][name], without)):
+                rounded = [{key: v if v is None else round(v, 9) for key, v in d.items()} for d in (found, expected)]
+                assert rounded[0] == rounded[1], name
 
 
 def test_summary_is_the_mean_over_samples_and_seeds(board: SimpleNamespace) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from slatebench.datasets.errors import UsageError
+from slatebench.metrics import statistics
 from slatebench.metrics.statistics import (
     bootstrap_interval,
     bootstrap_intervals,
@@ -61,6 +62,17 @@ def test_interval_is_seeded_and_columns_do_not_touch_each_other() -> None:
         alone = bootstrap_interval(values[:, column], seed=5)
         np.testing.assert_allclose([part[column] for part in together], alone, atol=1e-12)
     assert bootstrap_interval(values[:, 0], seed=6) != bootstrap_interval(values[:, 0], seed=5)
+
+
+def test_groups_are_drawn_as_numpy_draws_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "CELLS_AT_ONCE", 7 * 50)  # several batches
+    values = np.random.default_rng(2).random((50, 2))
+    values[3, 1] = np.nan
+    drawn = np.random.default_rng(9).integers(0, 50, (40, 50))
+    expected = np.stack([np.nanmean(values[rows], axis=0) for rows in drawn])
+    there = np.isfinite(values).astype(float)
+    means = statistics._resampled_means(np.nan_to_num(values), there, seed=9, resamples=40)
+    np.testing.assert_allclose(means, expected, rtol=1e-12)
 
 
 def test_a_null_counts_as_no_row() -> None:
@@ -135,6 +147,26 @@ def test_copies_of_rows_in_one_group_add_no_evidence() -> None:
     groups = np.arange(30)
     twice = paired_permutation_test(np.tile(a, 2), np.tile(b, 2), groups=np.tile(groups, 2))
     assert twice == paired_permutation_test(a, b, groups=groups)
+
+
+@pytest.mark.parametrize("n", [8, 300])  # every pattern of signs, and drawn ones
+def test_a_boards_pairs_have_the_p_values_of_each_pair(n: int) -> None:
+    rng = np.random.default_rng(n)
+    ranks = rng.integers(1, 12, (n, 5))
+    values = np.where(ranks <= 4, 1 / np.log2(ranks + 1), 0)  # few different values: many sums tie
+    values[:, 4] = values[:, 3]
+    values[0, 4] += 0.5  # nearly a copy
+    groups = np.arange(n) // 2
+    first, second = np.triu_indices(5, 1)
+    alone = [
+        paired_permutation_test(values[:, i], values[:, j], groups=groups) for i, j in zip(first, second, strict=True)
+    ]
+    np.testing.assert_array_equal(pairwise_tests(values, groups=groups)[first, second], holm(np.array(alone)))
+    values[1, 0] = np.nan
+    alone = [
+        paired_permutation_test(values[:, i], values[:, j], groups=groups) for i, j in zip(first, second, strict=True)
+    ]
+    np.testing.assert_array_equal(pairwise_tests(values, groups=groups)[first, second], holm(np.array(alone)))
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

@@ -81,7 +81,9 @@ def test_a_system_stands_over_its_seeds_with_an_interval_over_groups(make_run: M
     assert {run.data.tags[PARENT] for run in seeds} == {system.info.run_id} and len(seeds) == 3
     assert system.data.tags["seeds"] == "0,1,2" and system.data.tags["state"] == "2 of 3 seeds done"
     assert "seed" not in system.data.params and {run.data.params["seed"] for run in seeds} == {"0", "1", "2"}
-    value = summarise([read_scores(run.scores, {}) for run in made], [f"r{i}" for i in range(4)])["ndcg_sim_at_10"]
+    value = summarise([read_scores(run.table("scores.parquet"), {}) for run in made], [f"r{i}" for i in range(4)])[
+        "ndcg_sim_at_10"
+    ]
     metrics = system.data.metrics
     assert metrics["ndcg_sim_at_10"] == pytest.approx(0.45) == value["mean"]
     assert metrics["uncertainty/ndcg_sim_at_10_low"] == value["low"] < 0.45 < metrics["uncertainty/ndcg_sim_at_10_high"]

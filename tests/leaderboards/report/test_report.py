@@ -162,7 +162,7 @@ def test_foreign_text_is_only_text(browser: Any, page: Path) -> None:
         shown.append(browser.evaluate("document.querySelector('#prompt blockquote').textContent"))
     assert shown == PROMPTS
     titles = browser.evaluate("[...document.querySelectorAll('.slate.reference li')].map(li => li.textContent)")
-    assert titles == [HOSTILE[0], "title 7"]
+    assert titles == [f"✓ {HOSTILE[0]} (hit)by bm25", f"✓ title 7 (hit)by dmsg {HOSTILE[0]}"]
     assert browser.evaluate("typeof window.broken") == "undefined"
     foreign = "img, iframe, object, [onerror], main script, main a[href^=j]"
     assert browser.evaluate(f"document.querySelectorAll('{foreign}').length") == 0
@@ -227,7 +227,9 @@ def test_the_explorer_finds_prompts_and_marks_hits(browser: Any, page: Path) -> 
     assert cards == ["Reference", "dmsg", "bm25", "random"]
 
     def hits() -> list[str]:
-        return browser.evaluate("[...document.querySelectorAll('.slate li.hit')].map(li => li.textContent)")
+        return browser.evaluate(
+            "[...document.querySelectorAll('.slate:not(.reference) li.hit')].map(li => li.textContent)"
+        )
 
     assert hits() == ["✓ title 7 (hit)", f"✓ {HOSTILE[0]} (hit)"]  # dmsg i5..i9, bm25 i0..i4, random i9..i13
     browser.evaluate(f"{CHOOSE}('1')")  # dmsg's second sample: i8..i12
