@@ -219,15 +219,16 @@ def _ordered(interactions: pl.DataFrame, ids: pl.Series, where: str) -> pl.DataF
     index = pl.DataFrame({"item": ids, "number": np.arange(len(ids))})
     rows = composed_frame(interactions, ["user", "item"]).join(index, on="item", how="left", maintain_order="left")
     if rows["number"].null_count():
-        unknown = rows.row(int(rows["number"].is_null().arg_max() or 0), named=True)
-        raise DataError(f"{where}: user '{unknown['user']}': item '{unknown['item']}' is not in the items: add it")
+        row = rows.row(int(rows["number"].is_null().arg_max() or 0), named=True)
+        raise DataError(f"{where}: user '{row['user']}': item '{row['item']}' is not in the items: add it")
+    users = rows.select(pl.col("user").unique(maintain_order=True))
     # a user with an unknown time keeps the given order: all of that user's times count as equal
-    known = pl.col("time").is_not_null().all().over("user")
-    rows = rows.with_columns(time=pl.when(known).then("time")).with_row_index("first")
-    rows = rows.with_columns(pl.col("first").min().over("user")).sort("first", "time", maintain_order=True)
-    lists = rows.group_by("user", maintain_order=True).agg(items="number", times="time")
-    times = pl.when(pl.col("times").list.first().is_not_null()).then("times")
-    return lists.select("user", "items", times=times).cast(SEQUENCE_SCHEMA)  # type: ignore[arg-type]
+    unknown = rows.filter(pl.col("time").is_null())["user"].unique()
+    rows = rows.with_columns(time=pl.when(~pl.col("user").is_in(unknown.implode())).then("time"))
+    lists = rows.sort("time", maintain_order=True).group_by("user", maintain_order=True).agg("number", "time")
+    times = pl.when(pl.col("time").list.first().is_not_null()).then("time")
+    lists = users.join(lists, on="user", how="left", maintain_order="left")
+    return lists.select("user", items="number", times=times).cast(SEQUENCE_SCHEMA)  # type: ignore[arg-type]
 
 
 def _part(name: PartName, asked: pl.DataFrame, users: pl.DataFrame) -> Part:
