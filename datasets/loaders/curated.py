@@ -58,8 +58,8 @@ class SlateRow(Row):
     request: Text | None = None
     group: Text | None = None
     part: Literal["train", "valid", "test"] | None = None
-    seed_items: Ids = []
-    history: Ids = []
+    seed_items: Ids = Field([])
+    history: Ids = Field([])
 
 
 def load(card: DatasetCard, folder: Path | None, split_seed: int) -> SlateDataset:

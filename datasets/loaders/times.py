@@ -9,6 +9,7 @@ from __future__ import annotations
 import polars as pl
 
 OLDEST, NEWEST = 100_000_000, 4_102_444_800  # seconds: 3 March 1973 and the end of 2099; in between, a unit is told
+DAYS = (19_700_101, 20_991_231)  # where all numbers lie in between, they are dates without signs: 20240301
 UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 ORDER = "small numbers"
 DATES = "dates"
@@ -25,9 +26,10 @@ def read_times(given: pl.Series) -> pl.DataFrame:
     >>> read_times(pl.Series(["2024-03-01T10:00Z", "1709287200000", "soon", "-5"])).rows()
     [(1709287200, 'dates'), (1709287200, 'milliseconds'), (None, None), (-5, None)]
     """
-    if given.dtype.is_temporal():
-        stamps = given.cast(pl.Datetime("us")) if given.dtype == pl.Date else given.dt.cast_time_unit("us")
-        return _dated(stamps.dt.epoch("s"))
+    if given.dtype == pl.Date:
+        given = given.cast(pl.Datetime("us"))
+    if isinstance(given.dtype, pl.Datetime):
+        return _dated(given.dt.epoch("s"))
     if given.dtype.is_numeric():
         return _numbered(given.cast(pl.Int64, strict=False))
     text = given.cast(pl.String, strict=False).str.strip_chars()
@@ -47,8 +49,11 @@ def read_times(given: pl.Series) -> pl.DataFrame:
 
 def _numbered(numbers: pl.Series) -> pl.DataFrame:
     """Seconds and unit by the size of the number."""
+    if numbers.is_between(*DAYS).all() and numbers.is_not_null().any():
+        return _dated(numbers.cast(pl.String).str.to_datetime("%Y%m%d", strict=False, time_unit="us").dt.epoch("s"))
     number = pl.col("number")
-    unit, seconds = pl.when(number.is_between(0, OLDEST, closed="left")).then(pl.lit(ORDER)), pl.when(False).then(number)
+    unit = pl.when(number.is_between(0, OLDEST, closed="left")).then(pl.lit(ORDER))
+    seconds = pl.when(False).then(number)
     for name, per_second in UNITS.items():
         fits = number.is_between(OLDEST * per_second, NEWEST * per_second, closed="left")
         unit, seconds = unit.when(fits).then(pl.lit(name)), seconds.when(fits).then(number // per_second)
