@@ -102,7 +102,7 @@ def folded(problems: list[Problem]) -> list[Problem]:
         if len(alike) <= FEW and len({problem.problem for problem in alike}) > 1:
             folded += alike
         else:
-            rows = list(dict.fromkeys(problem.row for problem in alike))
+            rows = list(dict.fromkeys(row for problem in alike for row in (problem.row, *problem.more)))
             folded.append(replace(alike[0], more=tuple(rows[1:])))
     return folded
 

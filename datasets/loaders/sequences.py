@@ -102,6 +102,8 @@ def build_sequences(
         raise UsageError(f"{where}: its split goes by time and draws nothing: leave the split seed out")
     rule, items = split_rule(card), item_frame(items, where)
     users = _ordered(interactions, items["id"], where)
+    if rule.kind in ("basket", "global-time") and users["times"].null_count() == users.height:
+        raise DataError(f"{where}: the split '{rule.kind}' needs times: choose another split")
     cuts = _cuts(rule, users)
     for part in PARTS:
         if cuts.asked[part].is_empty():
@@ -184,8 +186,6 @@ def _by_basket(rule: SplitRule, n: np.ndarray, times: pl.Series) -> _Cuts:
 def _by_time(rule: SplitRule, n: np.ndarray, times: pl.Series) -> _Cuts:
     """What lies after the cuts; users with an unknown time are train only."""
     stamps = times.explode(empty_as_null=False).drop_nulls().to_numpy()
-    if not len(stamps):
-        raise DataError("the split 'global-time' needs times: choose another split")
     test_after = np.quantile(stamps, rule.quantile, method="lower")  # what lies at a cut lies before it
     valid_after = np.quantile(stamps[stamps <= test_after], rule.quantile, method="lower")
     owner = np.repeat(np.arange(len(n)), np.where(times.is_not_null().to_numpy(), n, 0))  # user of each stamp
