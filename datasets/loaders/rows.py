@@ -25,7 +25,7 @@ from ..files.table import read_table
 from ..text import composed, item_text, normalised
 
 MAX_FILE = 8 << 30  # bytes, unpacked
-_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")  # the names that pandas gives to its index
+INDEX = re.compile(r"(__index_level_\d+__|Unnamed: \d+)?")  # the names that pandas gives to its index
 FEW = 3  # faults of one kind that are told one by one
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
@@ -82,6 +82,12 @@ def whole_file(error: DataError) -> Problem:
     name, _, problem = str(error).partition(": ")
     what, _, mend = problem.rpartition(": ")
     return Problem(name, 0, what or problem, mend or "mend the file")
+
+
+def row_problem(file: str, row: int, faulty: str) -> Problem:
+    """The problem of a row that can't be read: `what: mend`."""
+    what, _, mend = faulty.rpartition(": ")
+    return Problem(file, row, what, mend, what.partition(" (")[0])
 
 
 def refuse(problems: list[Problem]) -> None:
@@ -241,7 +247,7 @@ def _paths(cell: str) -> Any:
 
 def _given(record: dict[str, Any]) -> dict[str, Any]:
     """The fields that hold a value."""
-    fields = {key: finite(value) for key, value in record.items() if not _INDEX.fullmatch(key)}
+    fields = {key: finite(value) for key, value in record.items() if not INDEX.fullmatch(key)}
     return {key: value for key, value in fields.items() if value is not None}
 
 
@@ -263,8 +269,7 @@ def validated(
     """Row number and validated row; what is not valid goes to `problems`."""
     for row, record in records:
         if isinstance(record, str):
-            what, _, mend = record.rpartition(": ")
-            problems.append(Problem(file, row, what, mend, what.partition(" (")[0]))
+            problems.append(row_problem(file, row, record))
             continue
         given = {key: value for key, value in _given(record).items() if key not in ignored}
         try:
