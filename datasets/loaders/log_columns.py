@@ -143,9 +143,9 @@ def _of_parquet(path: Path, settings: LogSettings, problems: list[Problem]) -> p
 
 def _frame(numbers: Sequence[int], found: Mapping[str, Any]) -> pl.DataFrame:
     """Rows of these numbers; a column that is not found holds nothing."""
-    frame = pl.DataFrame({"row": numbers, **found}, schema_overrides={key: _SCHEMA[key] for key in ("row", *found)})
+    columns = [pl.Series(key, values, _SCHEMA[key]) for key, values in {"row": numbers, **found}.items()]
     lacking = [pl.lit(None, _SCHEMA[key]).alias(key) for key in KEYS if key not in found]
-    return frame.with_columns(lacking).select(*_SCHEMA)
+    return pl.DataFrame(columns).with_columns(lacking).select(*_SCHEMA)
 
 
 def _texts(values: list[Any], name: str, numbers: list[int], file: str, problems: list[Problem]) -> list[str | None]:
