@@ -84,7 +84,7 @@ def _of_text(
     if plain := read_plain(content, between):
         names, table = header(plain[0], file), plain[1]
         _known_columns(names, settings, file, 1, problems)
-        found = {key: table[names.index(name)] for key in KEYS if (name := getattr(settings, key)) in names}
+        found = {key: table.to_series(names.index(name)) for key in KEYS if (name := getattr(settings, key)) in names}
         yield _frame(range(2, table.height + 2), found)
         return
     for first, rows in csv_batches(content, between, file):
