@@ -54,6 +54,12 @@ from .sequences import build_sequences
 
 ENDS = ("csv", "csv.gz", "tsv", "tsv.gz", "jsonl", "jsonl.gz", "parquet")
 SETTINGS = "interactions.toml"
+_NUMBERS = {
+    "leave-one-out": (),
+    "next-k": ("k", "history"),
+    "basket": ("gap",),
+    "global-time": ("quantile", "history", "target"),
+}  # what each rule of a split asks for
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,7 @@ def _built(
     card: DatasetCard, settings: LogSettings, items: pl.DataFrame, rows: pl.DataFrame, split_seed: int
 ) -> SlateDataset:
     rule = settings.rule
-    words = ", ".join([rule["kind"], *(f"{key} {value}" for key, value in rule.items() if key != "kind")])
+    words = ", ".join([settings.kind, *(f"{key} {rule[key]}" for key in _NUMBERS[settings.kind] if key in rule)])
     card = card.model_copy(update={"options": card.options | {"split": rule}, "split": words})
     return build_sequences(card, items, rows, split_seed)
 
@@ -178,22 +184,22 @@ def _notes(dataset: SlateDataset, settings: LogSettings, rows: pl.DataFrame) -> 
 def _read(folder: Path, settings: LogSettings) -> tuple[pl.DataFrame, pl.DataFrame, list[Problem]]:
     """Items, interactions (`user`, `item`, `time`), and all problems, those of one kind as one."""
     problems: list[Problem] = []
-    items = rows = pl.DataFrame()
+    items, rows, log = pl.DataFrame(), pl.DataFrame(), folder
     try:
         catalog = None
         if any(is_there(folder / f"items.{end}") for end in ENDS):
             catalog = read_items(folder, "items", ENDS, problems, ignored=settings.ignore)
         known = None if catalog is None or problems else (find_table(folder, "items", ENDS).name, list(catalog))
-        path = find_table(folder, "interactions", ENDS)
+        log = find_table(folder, "interactions", ENDS)
         columns = {"user": settings.user, "item": settings.item, "time": settings.time}
-        rows = checked(read_columns(path, settings, problems), columns, str(path), known, problems)
+        rows = checked(read_columns(log, settings, problems), columns, str(log), known, problems)
         if rows.is_empty() and not problems:
-            problems.append(Problem(str(path), 0, "holds no interactions", "write one a row"))
+            problems.append(Problem(str(log), 0, "holds no interactions", "write one a row"))
         if not problems:
             items = _id_items(rows["item"]) if catalog is None else item_table(catalog)
     except DataError as error:
         problems.append(whole_file(error))
-    return items, rows, folded(problems)
+    return items, rows, sorted(folded(problems), key=lambda problem: (problem.file == str(log), problem.row))
 
 
 def _id_items(ids: pl.Series) -> pl.DataFrame:

@@ -125,9 +125,11 @@ def _of_json(content: bytes, path: Path, settings: LogSettings, problems: list[P
             numbers.append(row)
             for name, column in zip(wanted, columns, strict=True):
                 column.append(record.get(name))
+        told = len(problems)
         texts = {key: _texts(column, name, numbers, file, problems)
                  for key, name, column in zip(KEYS, wanted, columns, strict=True)}  # fmt: skip
-        yield _frame(numbers, texts)
+        faulty = [problem.row for problem in problems[told:]]
+        yield _frame(numbers, texts).filter(~pl.col("row").is_in(faulty))
     if seen:
         _known_columns(list(seen), settings, file, 0, problems)
 
