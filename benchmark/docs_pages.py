@@ -90,7 +90,10 @@ def _settings(name: str, rows: list[Row]) -> list[str]:
 def _datasets() -> str:
     rows = [(f"[{card.name}]({card.name}.md)", card.title, card.source, card.licence)
             for card in builtin_cards().values()]  # fmt: skip
-    return "\n".join(["# Datasets", "", *table(("dataset", "what", "source", "licence"), rows)])
+    own = (
+        "Data of your own: [prompt -> slate](../add-your-own.md#add-a-dataset), [a log of who had what](../own-log.md)."
+    )
+    return "\n".join(["# Datasets", "", *table(("dataset", "what", "source", "licence"), rows), "", own])
 
 
 def _dataset(card: DatasetCard) -> str:

@@ -168,6 +168,8 @@ def composed_frame(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
 
     for name in names:
         match frame.schema.get(name):
+            case pl.String if (frame[name].str.len_bytes() == frame[name].str.len_chars()).all():
+                pass  # ASCII has one form
             case pl.String:
                 frame = frame.with_columns(one_form(pl.col(name)))
             case pl.List(inner=pl.String):

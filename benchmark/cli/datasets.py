@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ...datasets.errors import UsageError
 from ...datasets.output import say, to_json
-from .options import JsonOption, SourceOption
+from .options import JsonOption, SourceOption, parse_set
 
 datasets_app = typer.Typer(help="List, show, fetch, verify, audit, check and export data.", no_args_is_help=True,
                            rich_markup_mode=None)  # fmt: skip
@@ -42,7 +43,7 @@ def list_(json_: JsonOption = False) -> None:
 
 @datasets_app.command()
 def show(name: Name, json_: JsonOption = False) -> None:
-    """A dataset's card (for `curated` also the form of the files)."""
+    """A dataset's card (for `curated` and `interactions` also the form of the files)."""
     from ...datasets.registry import card_loader, dataset_card
 
     card = dataset_card(name)
@@ -111,9 +112,28 @@ def audit(name: Name, source: SourceOption = "auto", json_: JsonOption = False) 
     say(*health_lines(health))
 
 
-@datasets_app.command()
-def check(folder: Annotated[Path, typer.Argument(help="Folder with catalog.* and slates.*")]) -> None:
-    """Check your own prompt -> slate data row by row (form: `slatebench datasets show curated`)."""
+@datasets_app.command(epilog="Example: slatebench datasets check my/interactions --set split=next-k --set k=5 --keep")
+def check(
+    folder: Annotated[Path, typer.Argument(help="Folder with catalog.* and slates.*, or with interactions.*")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="How a log is read and split, e.g. --set split=next-k."),
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Write these settings beside the log, for `bench`.")] = False,
+) -> None:
+    """Check your own data row by row: prompt -> slate (form: `slatebench datasets show curated`), or a log of who had
+    what (`slatebench datasets show interactions`)."""
+    from ...datasets.loaders.interactions import is_log
+
+    if is_log(folder):
+        _check_log(folder, parse_set(set_), keep)
+    elif set_ or keep:
+        raise UsageError(f"{folder}: holds no interactions.*: --set and --keep are for logs")
+    else:
+        _check_curated(folder)
+
+
+def _check_curated(folder: Path) -> None:
     from ...datasets.health import health_lines, text_health
     from ...datasets.loaders.curated import check_curated, load
     from ...datasets.registry import dataset_card
@@ -126,6 +146,19 @@ def check(folder: Annotated[Path, typer.Argument(help="Folder with catalog.* and
     say(f"{folder}: well formed")
     dataset = load(dataset_card("curated").model_copy(update={"options": {"folder": "."}}), folder, 0)
     say(*(f"note: {line}" for line in health_lines(text_health(dataset, evaluation_embedding(dataset)))))
+
+
+def _check_log(folder: Path, given: dict[str, Any], keep: bool) -> None:
+    from ...datasets.loaders.interactions import check_log, keep_settings
+    from ...datasets.registry import dataset_card
+
+    found = check_log(folder, dataset_card("interactions"), given)
+    say(*found.problems)
+    if found.problems:
+        raise typer.Exit(1)
+    say(f"{folder}: well formed", *(f"note: {line}" for line in found.notes))
+    if keep:
+        say(f"wrote {keep_settings(folder, given)}")
 
 
 @datasets_app.command(epilog="Example: slatebench datasets export bundle --to exported")

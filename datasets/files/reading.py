@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import hashlib
@@ -118,6 +119,51 @@ def decode(content: bytes, file: str) -> str:
         raise DataError(f"{file}, row {row}: not UTF-8 text: convert the file to UTF-8") from error
 
 
+def csv_batches(
+    content: bytes, separator: str, file: str, size: int = 100_000
+) -> Iterator[tuple[int, list[list[str] | str]]]:
+    """The rows of a table of text, the header among them, many at a time: the number of the first, and the rows.
+
+    A row that can't be read is a string that says what is wrong and how to mend it.
+
+    Raises:
+        DataError: the file is UTF-16.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{file}: UTF-16 text: convert the file to UTF-8")
+    try:
+        text, whole = decode(content, file), True
+    except DataError:  # every bad row is to be named
+        text, whole = content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"), False
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    before = csv.field_size_limit(MAX_FIELD)
+    first, ended = 1, False
+    try:
+        while not ended:
+            rows: list[list[str] | str] = []
+            while len(rows) < size and not ended:
+                try:
+                    for row in reader:
+                        rows.append(row)
+                        if len(rows) == size:
+                            break
+                    else:
+                        ended = True
+                except csv.Error as error:
+                    rows.append(f"not valid CSV ({error}): mend the row")
+            if not whole:
+                rows = ["not UTF-8 text: convert the file to UTF-8" if _undecoded(row) else row for row in rows]
+            if rows:
+                yield first, rows
+            first += len(rows)
+    finally:
+        csv.field_size_limit(before)
+
+
+def _undecoded(row: list[str] | str) -> bool:
+    return any("\udc80" <= sign <= "\udcff" for field in row for sign in field if not field.isascii())
+
+
 def read_csv(content: bytes, columns: list[str], file: str) -> pl.DataFrame:
     """A comma-separated file with exactly these columns, all strings; row 1 is the header, `row` the number of each.
 
@@ -125,9 +171,10 @@ def read_csv(content: bytes, columns: list[str], file: str) -> pl.DataFrame:
         DataError: wrong encoding, wrong columns, ragged row, unclosed quote, huge field.
     """
     rows: list[list[str]] = []
-    before = csv.field_size_limit(MAX_FIELD)
-    try:
-        for number, row in enumerate(csv.reader(io.StringIO(decode(content, file), newline=""), strict=True), start=1):
+    for first, batch in csv_batches(content, ",", file):
+        for number, row in enumerate(batch, first):
+            if isinstance(row, str):
+                raise DataError(f"{file}, row {number}: {row}")
             if number == 1:
                 if row != columns:
                     raise DataError(f"{file}, row 1: columns are {row}, expected {columns}: not the expected file")
@@ -135,10 +182,6 @@ def read_csv(content: bytes, columns: list[str], file: str) -> pl.DataFrame:
                 raise DataError(f"{file}, row {number}: {len(row)} fields, expected {len(columns)}: mend the row")
             else:
                 rows.append([*row, str(number)])
-    except csv.Error as error:
-        raise DataError(f"{file}, row {len(rows) + 2}: not valid CSV ({error}): mend the row") from error
-    finally:
-        csv.field_size_limit(before)
     if not rows:
         raise DataError(f"{file}, row {1 if not content.strip() else 2}: no rows: fetch the file again")
     frame = pl.DataFrame(rows, schema={name: pl.String for name in [*columns, "row"]}, orient="row")
@@ -161,7 +204,7 @@ _JSON = json.JSONDecoder(object_pairs_hook=_object)
 
 def each_json_line(content: bytes, file: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Row number and object of every line that is not blank; for a bad line, a string that says what is wrong."""
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+    for number, line in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
         if not line.strip():
             continue
         if len(line) > MAX_FIELD:

@@ -1,13 +1,12 @@
 """Histories: users' items in order of time, split into what is learnt from and what is asked (docs/protocol.md).
 
-A card of the task history->slate says in `[options.split]` how. Sizes in comments: U users, n items of one user.
+A card of the task history->slate says in `[options.split]` how. All users are cut at once: a log may hold millions of
+interactions. Sizes in comments: U users, Q questions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -29,8 +28,6 @@ from ..schema import (
 )
 
 DAY = 86_400  # seconds
-
-Question = tuple[PartName, int, int]  # part, at, end: the history is items[:at], the reference items[at:end]
 
 
 class SplitRule(BaseModel):
@@ -56,12 +53,19 @@ class SplitRule(BaseModel):
 
 
 @dataclass(frozen=True)
-class _Cut:
-    """Where one user's items are cut: items[:learnt] are train, items[:known] lie before the test part."""
+class _Cuts:
+    """Where users' items are cut.
 
-    learnt: int
-    known: int
-    questions: tuple[Question, ...] = ()
+    Attributes:
+        learnt: items[:learnt] of each user are train [U].
+        known: items[:known] of each user lie before the test part [U].
+        asked: the questions of each part, by user: `user` (its number), `at`, `end` [Q]; the history is items[:at], the
+            reference items[at:end].
+    """
+
+    learnt: np.ndarray
+    known: np.ndarray
+    asked: dict[PartName, pl.DataFrame]
 
 
 def split_rule(card: DatasetCard) -> SplitRule:
@@ -99,25 +103,18 @@ def build_sequences(
     if split_seed:
         raise UsageError(f"{where}: its split goes by time and draws nothing: leave the split seed out")
     rule, items = split_rule(card), item_frame(items, where)
-    users, numbers, times = _ordered(interactions, items["id"], where)
-    cuts = list(_cuts(rule, numbers, times))
-
-    rows: dict[PartName, list[tuple[str, int, int, int]]] = {name: [] for name in PARTS}  # request, user, at, end
-    for u, cut in enumerate(cuts):
-        count = {name: sum(part == name for part, _, _ in cut.questions) for name in PARTS}
-        place = dict.fromkeys(PARTS, 0)
-        for part, at, end in cut.questions:
-            number = f"/{place[part]}" if count[part] > 1 else ""
-            rows[part].append((f"{users[u]}/{part}{number}", u, at, end))
-            place[part] += 1
+    users = _ordered(interactions, items["id"], where)
+    if rule.kind in ("basket", "global-time") and users["times"].null_count() == users.height:
+        raise DataError(f"{where}: the split '{rule.kind}' needs times: choose another split")
+    cuts = _cuts(rule, users)
     for part in PARTS:
-        if not rows[part]:
+        if cuts.asked[part].is_empty():
             raise DataError(
-                f"{where}: the part '{part}' is empty ({len(users):,} users, {sum(map(len, numbers)):,} interactions): "
+                f"{where}: the part '{part}' is empty ({users.height:,} users, {interactions.height:,} interactions): "
                 f"the split '{rule.kind}' needs longer histories"
             )
-    made = {name: _part(name, rows[name], users, numbers, times) for name in PARTS}
-    sequences = _sequences(users, numbers, times, [cut.learnt for cut in cuts])
+    made = {name: _part(name, cuts.asked[name], users) for name in PARTS}
+    sequences = _up_to(cuts.learnt, users)
     return SlateDataset(
         name=card.name,
         source=card.source,
@@ -128,135 +125,141 @@ def build_sequences(
         test=made["test"],
         slate_length=card.slate_length,
         sequences=sequences,
-        before_test=_sequences(users, numbers, times, [cut.known for cut in cuts]),
+        before_test=_up_to(cuts.known, users),
     )
 
 
 # --- the rules ---------------------------------------------------------------------------------------
 
 
-def _cuts(rule: SplitRule, numbers: list[list[int]], times: list[list[int] | None]) -> Iterator[_Cut]:
+def _cuts(rule: SplitRule, users: pl.DataFrame) -> _Cuts:
     """Where each user's items are cut."""
+    n = users["items"].list.len().to_numpy().astype(np.int64)  # [U]
     if rule.kind == "global-time":
-        yield from _by_time(rule, numbers, times)
-        return
-    k, least = (1, 1) if rule.kind == "leave-one-out" else (rule.k, rule.history)
-    for row, when in zip(numbers, times, strict=True):
-        yield _by_basket(rule, len(row), when) if rule.kind == "basket" else _by_count(len(row), k, least)
+        return _by_time(rule, n, users["times"])
+    if rule.kind == "basket":
+        return _by_basket(rule, n, users["times"])
+    return _by_count(n, 1, 1) if rule.kind == "leave-one-out" else _by_count(n, rule.k, rule.history)
 
 
-def _by_count(n: int, k: int, history: int) -> _Cut:
+def _by_count(n: np.ndarray, k: int, history: int) -> _Cuts:
     """The last k items, and the k before them; what is learnt is cut once more in the same way."""
     asked = n >= 2 * k + history
-    learnt = n - 2 * k if asked else n
-    questions: list[Question] = []
-    if learnt >= k + history:
-        questions.append(("train", learnt - k, learnt))
-    if asked:
-        questions.extend((("valid", n - 2 * k, n - k), ("test", n - k, n)))
-    return _Cut(learnt, n - k if asked else n, tuple(questions))
+    learnt = np.where(asked, n - 2 * k, n)
+    questions: dict[PartName, pl.DataFrame] = {
+        "train": _questions(learnt >= k + history, learnt - k, learnt),
+        "valid": _questions(asked, n - 2 * k, n - k),
+        "test": _questions(asked, n - k, n),
+    }
+    return _Cuts(learnt, np.where(asked, n - k, n), questions)
 
 
-def _by_basket(rule: SplitRule, n: int, when: list[int] | None) -> _Cut:
-    """The last basket, and the one before it; both of two items or more, or it is no question."""
-    if when is None:
-        return _Cut(n, n)
-    stamps = np.asarray(when)
-    new = np.diff(stamps // DAY) != 0 if rule.gap is None else np.diff(stamps) > rule.gap
-    starts = [0, *(np.flatnonzero(new) + 1).tolist(), n]  # basket b is items[starts[b]:starts[b + 1]]
-    baskets = list(pairwise(starts))
-    test = baskets.pop() if len(baskets) > 1 and _is_question(baskets[-1]) else None
-    valid = baskets.pop() if test and len(baskets) > 1 and _is_question(baskets[-1]) else None
-    learnt = baskets[-1][1]
-    train = baskets[-1] if _is_question(baskets[-1]) else None
-    named: list[tuple[PartName, tuple[int, int] | None]] = [("train", train), ("valid", valid), ("test", test)]
-    return _Cut(learnt, test[0] if test else n, tuple((name, *at) for name, at in named if at))
+def _by_basket(rule: SplitRule, n: np.ndarray, times: pl.Series) -> _Cuts:
+    """The last basket, and the one before it; both of two items or more, after at least one, or it is no question."""
+    known = times.is_not_null().to_numpy()
+    size = n[known]
+    stamps = times.explode(empty_as_null=False).drop_nulls().to_numpy()
+    first = np.cumsum(size) - size  # where a user's items begin among all items of known time
+    new = np.zeros(len(stamps), bool)
+    new[1:] = np.diff(stamps // DAY) != 0 if rule.gap is None else np.diff(stamps) > rule.gap
+    new[first] = True
+    starts = np.flatnonzero(new)  # of all baskets
+    lengths = np.diff(np.append(starts, len(stamps)))
+    ends = np.cumsum(size)
+    earliest, last = np.searchsorted(starts, first), np.searchsorted(starts, ends) - 1  # baskets of each user
+
+    test = (last > earliest) & (lengths[last] > 1)
+    before = last - test
+    valid = test & (before > earliest) & (lengths[before] > 1)
+    newest = before - valid  # what is learnt ends with it
+    train = (newest > earliest) & (lengths[newest] > 1)
+
+    learnt, before_test = n.copy(), n.copy()
+    learnt[known] = starts[newest] + lengths[newest] - first
+    before_test[known] -= test * lengths[last]
+    numbers = np.flatnonzero(known)
+
+    def asked(mask: np.ndarray, basket: np.ndarray) -> pl.DataFrame:
+        at = (starts[basket] - first)[mask]
+        return pl.DataFrame({"user": numbers[mask], "at": at, "end": at + lengths[basket][mask]})
+
+    questions: dict[PartName, pl.DataFrame] = {
+        "train": asked(train, newest),
+        "valid": asked(valid, before),
+        "test": asked(test, last),
+    }
+    return _Cuts(learnt, before_test, questions)
 
 
-def _is_question(basket: tuple[int, int]) -> bool:
-    """Two items or more, after at least one."""
-    return basket[0] > 0 and basket[1] - basket[0] > 1
-
-
-def _by_time(rule: SplitRule, numbers: list[list[int]], times: list[list[int] | None]) -> Iterator[_Cut]:
+def _by_time(rule: SplitRule, n: np.ndarray, times: pl.Series) -> _Cuts:
     """What lies after the cuts; users with an unknown time are train only."""
-    known = np.concatenate([np.asarray(row, np.int64) for row in times if row is not None] or [np.zeros(0, np.int64)])
-    if not len(known):
-        raise DataError("the split 'global-time' needs times: choose another split")
-    test_after = np.quantile(known, rule.quantile, method="lower")  # what lies at a cut lies before it
-    valid_after = np.quantile(known[known <= test_after], rule.quantile, method="lower")
-    for row, when in zip(numbers, times, strict=True):
-        if when is None:
-            yield _Cut(len(row), len(row))
-            continue
-        # items up to each cut
-        learnt, valid_end = np.searchsorted(when, [valid_after, test_after], side="right").tolist()
-        spans: list[Question] = [("valid", learnt, valid_end), ("test", valid_end, len(row))]
-        questions: list[Question] = []
-        if learnt > rule.history:
-            questions.append(("train", learnt - 1, learnt))
-        for part, start, end in spans:
-            if start >= rule.history and end > start:
-                first = start if rule.target == "successive" else end - 1
-                questions.extend((part, at, at + 1) for at in range(first, end))
-        yield _Cut(learnt, valid_end, tuple(questions))
+    stamps = times.explode(empty_as_null=False).drop_nulls().to_numpy()
+    test_after = np.quantile(stamps, rule.quantile, method="lower")  # what lies at a cut lies before it
+    valid_after = np.quantile(stamps[stamps <= test_after], rule.quantile, method="lower")
+    owner = np.repeat(np.arange(len(n)), np.where(times.is_not_null().to_numpy(), n, 0))  # user of each stamp
+    learnt, valid_end = (np.bincount(owner[stamps <= cut], minlength=len(n)) for cut in (valid_after, test_after))
+    known = times.is_not_null().to_numpy()
+
+    def later(start: np.ndarray, end: np.ndarray) -> pl.DataFrame:
+        spans = _questions(known & (start >= rule.history) & (end > start), start, end)
+        if rule.target == "last":
+            return spans.with_columns(at=pl.col("end") - 1)
+        return spans.with_columns(at=pl.int_ranges("at", "end")).explode("at").with_columns(end=pl.col("at") + 1)
+
+    questions: dict[PartName, pl.DataFrame] = {
+        "train": _questions(known & (learnt > rule.history), learnt - 1, learnt),
+        "valid": later(learnt, valid_end),
+        "test": later(valid_end, n),
+    }
+    return _Cuts(np.where(known, learnt, n), np.where(known, valid_end, n), questions)
+
+
+def _questions(mask: np.ndarray, at: np.ndarray, end: np.ndarray) -> pl.DataFrame:
+    """A question for each user of the mask [U]."""
+    return pl.DataFrame({"user": np.flatnonzero(mask), "at": at[mask], "end": end[mask]})
 
 
 # --- inside ------------------------------------------------------------------------------------------
 
 
-def _ordered(
-    interactions: pl.DataFrame, ids: pl.Series, where: str
-) -> tuple[list[str], list[list[int]], list[list[int] | None]]:
-    """Users in order of their first row, and the item numbers and times of each, oldest first."""
+def _ordered(interactions: pl.DataFrame, ids: pl.Series, where: str) -> pl.DataFrame:
+    """Users in order of their first row, with all items, oldest first (SEQUENCE_SCHEMA); no times where one lacks."""
     index = pl.DataFrame({"item": ids, "number": np.arange(len(ids))})
     rows = composed_frame(interactions, ["user", "item"]).join(index, on="item", how="left", maintain_order="left")
     if rows["number"].null_count():
-        unknown = rows.row(int(rows["number"].is_null().arg_max() or 0), named=True)
-        raise DataError(f"{where}: user '{unknown['user']}': item '{unknown['item']}' is not in the items: add it")
+        row = rows.row(int(rows["number"].is_null().arg_max() or 0), named=True)
+        raise DataError(f"{where}: user '{row['user']}': item '{row['item']}' is not in the items: add it")
+    users = rows.select(pl.col("user").unique(maintain_order=True))
     # a user with an unknown time keeps the given order: all of that user's times count as equal
-    known = pl.col("time").is_not_null().all().over("user")
-    rows = rows.with_columns(time=pl.when(known).then("time")).with_row_index("first")
-    rows = rows.with_columns(pl.col("first").min().over("user")).sort("first", "time", maintain_order=True)
-    lists = rows.group_by("user", maintain_order=True).agg("number", "time")
-    times = [None if row and row[0] is None else row for row in lists["time"].to_list()]
-    return lists["user"].to_list(), lists["number"].to_list(), times
+    unknown = rows.filter(pl.col("time").is_null())["user"].unique()
+    rows = rows.with_columns(time=pl.when(~pl.col("user").is_in(unknown.implode())).then("time"))
+    lists = rows.sort("time", maintain_order=True).group_by("user", maintain_order=True).agg("number", "time")
+    times = pl.when(pl.col("time").list.first().is_not_null()).then("time")
+    lists = users.join(lists, on="user", how="left", maintain_order="left")
+    return lists.select("user", items="number", times=times).cast(SEQUENCE_SCHEMA)  # type: ignore[arg-type]
 
 
-def _sequences(
-    users: list[str], numbers: list[list[int]], times: list[list[int] | None], ends: list[int]
-) -> pl.DataFrame:
+def _up_to(ends: np.ndarray, users: pl.DataFrame) -> pl.DataFrame:
     """Each user's items[:end], of those that have any (SEQUENCE_SCHEMA)."""
-    columns = {
-        "user": users,
-        "items": [row[:end] for row, end in zip(numbers, ends, strict=True)],
-        "times": [None if row is None else row[:end] for row, end in zip(times, ends, strict=True)],
-    }
-    return pl.DataFrame(columns, schema=SEQUENCE_SCHEMA).filter(pl.col("items").list.len() > 0)
+    cut = pl.col("items", "times").list.head(pl.lit(pl.Series(ends)))
+    return users.select("user", cut).filter(pl.col("items").list.len() > 0)
 
 
-def _part(
-    name: PartName,
-    rows: list[tuple[str, int, int, int]],
-    users: list[str],
-    numbers: list[list[int]],
-    times: list[list[int] | None],
-) -> Part:
-    """The part of these questions (request, user, at, end)."""
-    ids = [row[0] for row in rows]
-    found = [(numbers[u][:at], times[u], u, at, end) for _, u, at, end in rows]
-    requests = pl.DataFrame(
-        {
-            "request": ids,
-            "prompt": [""] * len(rows),
-            "history": [history for history, *_ in found],
-            "seed_items": [[] for _ in rows],
-            "group": [users[u] for _, _, u, _, _ in found],
-            "history_times": [None if when is None else when[:at] for _, when, _, at, _ in found],
-            "request_time": [None if when is None else when[at] for _, when, _, at, _ in found],
-        },
-        schema=HISTORY_SCHEMA,
+def _part(name: PartName, asked: pl.DataFrame, users: pl.DataFrame) -> Part:
+    """The part of these questions."""
+    rows = pl.concat([asked, users[asked["user"]].rename({"user": "group"})], how="horizontal")
+    # the questions of a user who is asked several are numbered
+    several = pl.when(pl.len().over("user") > 1).then(pl.format("/{}", pl.int_range(pl.len()).over("user")))
+    rows = rows.with_columns(request=pl.concat_str("group", pl.lit(f"/{name}"), several.otherwise(pl.lit(""))))
+    requests = rows.select(
+        "request",
+        prompt=pl.lit(""),
+        history=pl.col("items").list.head("at"),
+        seed_items=pl.lit([], pl.List(pl.Int64)),
+        group="group",
+        history_times=pl.col("times").list.head("at"),
+        request_time=pl.col("times").list.get("at"),
     )
     # an item counts once in a reference, where it first stands
-    items = [list(dict.fromkeys(numbers[u][at:end])) for _, _, u, at, end in found]
-    return Part(name, requests, pl.DataFrame({"request": ids, "items": items}, schema=REFERENCE_SCHEMA))
+    given = pl.col("items").list.slice("at", pl.col("end") - pl.col("at")).list.unique(maintain_order=True)
+    return Part(name, requests.cast(HISTORY_SCHEMA), rows.select("request", items=given).cast(REFERENCE_SCHEMA))  # type: ignore[arg-type]

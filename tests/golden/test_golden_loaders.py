@@ -8,7 +8,7 @@ import pytest
 from slatebench.datasets.card import builtin_cards
 from slatebench.datasets.checks.verify import verify
 
-BROUGHT = {"curated", "mpd", "mpd-hard"}
+BROUGHT = {"curated", "interactions", "mpd", "mpd-hard"}
 CARDS = builtin_cards()
 
 
