@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from .records import Run
 from .terminal import drawn, fits, left_out, title_line
 
 SHORT = {"ndcg": "NDCG", "map": "MAP", "mrr": "MRR", "sim": "Sim", "train seen share": "train-seen"}
+NAMED = 3  # systems that a line names before it counts
 
 
 def number(value: float | None, low: float | None = None, high: float | None = None) -> str:
@@ -174,8 +176,17 @@ def caption(board: Board, metrics: Sequence[str] | None = None) -> list[str]:
     lines += sorted(baselines)
     if {"popularity", "popularity_ratio"} & {*columns_of(board, metrics)} and _mostly_new(board):
         lines.append("popularity is confounded where test items are mostly new: see `slatebench datasets audit`")
-    lines += [f"not comparable: {label}: {reason}" for label, reason in dict.fromkeys(board.not_comparable)]
-    return lines + [f"NOTE: {notice}" for notice in board.notices]
+    return [*lines, *_not_comparable(board), *(f"NOTE: {notice}" for notice in board.notices)]
+
+
+def _not_comparable(board: Board) -> list[str]:
+    """Why runs do not stand here, a line for each reason with the first of those it holds for."""
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for label, reason in dict.fromkeys(board.not_comparable):
+        by_reason[reason].append(label)
+    more = {reason: f" and {len(labels) - NAMED} more" * (len(labels) > NAMED) for reason, labels in by_reason.items()}
+    return [f"not comparable: {', '.join(labels[:NAMED])}{more[reason]}: {reason}"
+            for reason, labels in by_reason.items()]  # fmt: skip
 
 
 def _rough_latency(board: Board) -> list[str]:
@@ -253,13 +264,18 @@ def as_table(
 
 
 def as_markdown(board: Board, metrics: Sequence[str] | None = None) -> str:
-    """The board as a Markdown table with its caption."""
+    """The board as a Markdown table with its title and caption."""
+    lines = (f"- {line}" for line in caption(board, metrics))
+    return "\n".join([f"**{title(board)}**", "", markdown_table(board, metrics), "", *lines])
+
+
+def markdown_table(board: Board, metrics: Sequence[str] | None = None) -> str:
+    """The systems of the board as a Markdown table."""
     columns = columns_of(board, metrics)
     rows = [_cells(board, system, columns, len(columns), COSTS) for system in board.systems]
     head = _head(columns, COSTS)
     rows = [head, ["---"] * len(head), *rows]
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-    return "\n".join([f"**{title(board)}**", "", table, "", *(f"- {line}" for line in caption(board, metrics))])
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
 def as_csv(board: Board, metrics: Sequence[str] | None = None) -> str:

@@ -13,7 +13,7 @@ from ...leaderboards.report.charts import groups
 from ...leaderboards.report.plot import Figure
 from ...leaderboards.report.sweeps import LATENCY, sweep_plots
 from ...leaderboards.sweeps import read_sweeps
-from ...leaderboards.tables import as_markdown, number, short_name, table
+from ...leaderboards.tables import caption, markdown_table, number, short_name, table, title
 from ..claims.catalogue import CLAIMS
 from ..claims.report import as_markdown as claims_markdown
 from ..claims.report import pair_up
@@ -121,9 +121,10 @@ def _dataset_page(dataset: str, runs: list[Run]) -> tuple[list[str], list[Figure
     everyone = _board(dataset, runs) if by_hand else board
     have = {name for system in board.systems for name in system.summary}
     leader = board.systems[0].runs[0].spec.headline
-    lines = [f"# Results on {board.dataset}", "", MADE, "", "## Relevance", ""]
-    lines += [as_markdown(board, [name for name in RELEVANCE if name in have]), ""]
-    lines += ["## Beyond relevance", "", as_markdown(board, [name for name in BEYOND if name in have]), ""]
+    relevance, beyond = ([name for name in names if name in have] for names in (RELEVANCE, BEYOND))
+    lines = [f"# Results on {board.dataset}", "", MADE, "", f"{title(board)}.", ""]
+    lines += ["## Relevance", "", markdown_table(board, relevance), ""]
+    lines += ["## Beyond relevance", "", markdown_table(board, beyond), ""]
     lines += ["## Cost", "", *_cost(board), ""]
     plots = [group for group in groups(board) if group.title != "Training"]
     for group in plots:
@@ -136,7 +137,8 @@ def _dataset_page(dataset: str, runs: list[Run]) -> tuple[list[str], list[Figure
         if base is not None:
             lines += [f"### minus {reference}", "", *_paired(board, base, [leader, "ndcg_at_10"]), ""]
     if by_hand:
-        lines += ["## With settings set by hand", "", as_markdown(everyone, [leader, "ndcg_at_10", "freshness"]), ""]
+        lines += ["## With settings set by hand", "", markdown_table(everyone, [leader, "ndcg_at_10", "freshness"]), ""]
+    lines += ["## How to read it", "", *(f"- {line}" for line in caption(board, [*relevance, *beyond])), ""]
     lines += ["## How to make it again", "", *_again(everyone), ""]
     return lines, [figure for group in plots for figure in group.figures]
 

@@ -84,6 +84,13 @@ def test_what_can_not_be_compared_is_listed_with_the_reason(
     assert any("not comparable: other" in line for line in caption(board))
 
 
+def test_one_reason_is_told_once(runs: Make) -> None:
+    board = build_board(runs(), "toy")
+    board.not_comparable[:] = [*((f"m{i}", "k 20 instead of 10") for i in range(5)), ("m0", "another")]
+    said = [line for line in caption(board) if line.startswith("not comparable")]
+    assert said == ["not comparable: m0, m1, m2 and 2 more: k 20 instead of 10", "not comparable: m0: another"]
+
+
 def test_failed_cells_are_named(runs: Make, make_run: Make) -> None:
     make_run(scores(0.9), model="broken", state="timeout", record={"reason": "stopped after 3 s"})
     board = build_board(runs(), "toy")

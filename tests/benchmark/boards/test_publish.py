@@ -38,6 +38,8 @@ def test_pages_hold_boards_claims_and_commands(runs, tmp_path):
     assert {path.name for path in written} == {"small.md", "small-sweeps.md", "claims.md", "index.md"}
     page = (tmp_path / "small.md").read_text()
     assert "# Results on small" in page and "slatebench bench bm25 --dataset small" in page and "## Cost" in page
+    assert page.count("are floors") + page.count("is a floor") == 1 and page.count("fingerprint ") == 1
+    assert page.index("## Cost") < page.index("## How to read it") < page.index("## How to make it again")
     assert "**held** 1.500 [1.200, 1.800]" in (tmp_path / "claims.md").read_text()
     index = (tmp_path / "index.md").read_text()
     assert "[small](small.md)" in index and "[small: sweeps](small-sweeps.md)" in index
