@@ -132,8 +132,9 @@ def keep_settings(folder: Path, given: Mapping[str, Any]) -> Path:
     """Write these settings (valid ones) into the folder's file, over those of the same names."""
     path = folder / SETTINGS
     kept = tomllib.loads(read_content(path, MAX_FILE).decode("utf-8-sig")) if is_there(path) else {}
+    there = {key: value for key, value in (kept | dict(given)).items() if value is not None}
     # a JSON value of these kinds is a TOML value
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in (kept | dict(given)).items()]
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in there.items()]
     path.write_text("".join(lines), encoding="utf-8")
     return path
 

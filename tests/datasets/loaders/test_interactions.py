@@ -130,6 +130,7 @@ def test_columns_and_split_are_settings_given_or_kept_in_the_folder(tmp_path):
     assert asked(data)["u0/test"] == (["i0", "i1", "i2", "i3", "i4"], ["i5", "i6"])
     assert data.card.options["split"] == {"kind": "next-k", "k": 2, "history": 1}
     assert "split leave-one-out" in notes(folder, split="leave-one-out")  # what is given goes first
+    interactions.keep_settings(folder, {"gap": None})  # as it is without
     assert interactions.log_settings(folder, CARD).user == "customer"
 
 
