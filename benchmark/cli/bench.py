@@ -24,7 +24,7 @@ from .options import (
     parse_seeds,
     parse_set,
 )
-from .printing import run_json
+from .printing import runs_json
 
 
 def bench(
@@ -105,7 +105,7 @@ def bench(
             result = bench_suite(suite, datasets=dataset, seeds=parse_seeds(seeds) if seeds else None,
                                  shard=parse_shard(shard), listener=screen, **chosen, **many)  # fmt: skip
     if json_:
-        say(*(run_json(run) for run in result.runs))
+        say(runs_json(result.runs))
     else:
         _print_boards(result, runs)
         if suite is None and seeds is None and any(run.spec.samples > 1 for run in result.runs):

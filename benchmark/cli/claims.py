@@ -20,14 +20,16 @@ def list_(json_: JsonOption = False) -> None:
     from ..claims.catalogue import CLAIMS
     from ..claims.run import why_not
 
-    for claim in CLAIMS:
-        reason = why_not(claim)
-        if json_:
-            head = {key: getattr(claim, key) for key in ("id", "paper", "sentence", "published")}
-            say(to_json({**head, "statistic": claim.statistic.text, "rule": claim.rule.text, "not_run": reason}))
-        else:
-            say(f"{claim.id}: {claim.sentence}", f"    {claim.paper}; published: {claim.published}")
-            say(f"    holds if {claim.statistic.text} {claim.rule.text}" + (f"; not run: {reason}" if reason else ""))
+    rows = [{key: getattr(claim, key) for key in ("id", "paper", "sentence", "published")}
+            | {"statistic": claim.statistic.text, "rule": claim.rule.text, "not_run": why_not(claim)}
+            for claim in CLAIMS]  # fmt: skip
+    if json_:
+        say(to_json({"claims": rows}))
+        return
+    for row in rows:
+        say(f"{row['id']}: {row['sentence']}", f"    {row['paper']}; published: {row['published']}")
+        not_run = f"; not run: {row['not_run']}" if row["not_run"] else ""
+        say(f"    holds if {row['statistic']} {row['rule']}{not_run}")
 
 
 @claims_app.command("run", epilog="Example: slatebench claims run dmsg-ndcg-sim --dataset bundle --seeds 0,1,2")
@@ -46,19 +48,20 @@ def run(
     from ..claims.run import choose, run_claims
     from .screen import GridScreen, Screen
 
-    notices = []
+    results, notices = [], []
     for claim in choose(ids or [], CLAIMS):  # each is told as soon as it is known
         screen = GridScreen(jobs) if jobs > 1 else Screen()
         with screen:
             (result,) = run_claims([claim], dataset, budget=budget, seeds=parse_seeds(seeds), source=source, runs=runs,
                                    jobs=jobs, listener=screen)  # fmt: skip
-        if json_:
-            say(to_json(asdict(result)))
-        else:
+        results.append(asdict(result))
+        if not json_:
             span = "" if result.low is None else f" [{result.low:.3f}, {result.high:.3f}]"
             ours = "" if result.value is None else f" | {result.statistic} = {result.value:.3f}{span}"
             say(f"{result.claim}: {result.verdict_line}{ours} | holds if {result.rule}")
         notices += result.notices
+    if json_:
+        say(to_json({"claims": results}))
     for notice in dict.fromkeys(notices):
         Screen().notice(notice)
 

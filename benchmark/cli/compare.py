@@ -10,7 +10,7 @@ import typer
 
 from ...datasets.output import say, to_json
 from .options import JsonOption, PartOption, RunsOption
-from .printing import run_json
+from .printing import runs_json
 
 
 def compare(
@@ -49,8 +49,12 @@ def rescore(
     from ...leaderboards.records import read_run
     from ..boards.rescore import rescore as run_rescore
 
-    for run in run_rescore([read_run(folder) for folder in folders], bertscore=bertscore):
-        say(run_json(run) if json_ else f"{run.record.label} seed {run.spec.seed}: {run.folder}")
+    done = run_rescore([read_run(folder) for folder in folders], bertscore=bertscore)
+    if json_:
+        say(runs_json(done))
+        return
+    for run in done:
+        say(f"{run.record.label} seed {run.spec.seed}: {run.folder}")
 
 
 def gate(

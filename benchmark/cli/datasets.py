@@ -35,7 +35,7 @@ def list_(json_: JsonOption = False) -> None:
         rows.append({"dataset": name, "task": card.task, "data": here, "title": card.title})
     say(*(f"note: {line}" for line in unusable), error=True)
     if json_:
-        say(to_json(rows))
+        say(to_json({"datasets": rows}))
         return
     for row in rows:
         say(f"{row['dataset']:<20}{row['task']:<16}{row['data']:<10}{row['title']}")

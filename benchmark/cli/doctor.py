@@ -18,7 +18,7 @@ def doctor(runs: RunsOption = None, json_: JsonOption = False) -> None:
 
     findings = examine(runs)
     if json_:
-        say(to_json([asdict(finding) for finding in findings]))
+        say(to_json({"findings": [asdict(finding) for finding in findings]}))
     else:
         style = {"ok": "green", "note": "yellow", "problem": "bold red"}
         head, console = ["", "what", "state", "what to do"], output_console()

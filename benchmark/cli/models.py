@@ -22,7 +22,7 @@ def list_(json_: JsonOption = False) -> None:
     say(*(f"note: {line}" for line in refused_models()), error=True)
     rows = [{"model": name, "title": title} for name, title in model_titles().items()]
     if json_:
-        say(to_json(rows))
+        say(to_json({"models": rows}))
         return
     for row in rows:
         say(f"{row['model']:<16}{row['title']}")
@@ -128,7 +128,7 @@ def test(model: Annotated[str, typer.Argument(help="Address, e.g. dense:sampled.
 
     checks = run_contract(model)
     if json_:
-        say(to_json([asdict(check) for check in checks]))
+        say(to_json({"model": model, "checks": [asdict(check) for check in checks]}))
     else:
         for check in checks:
             say(

@@ -40,7 +40,7 @@ SetOption = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="A model's setting, e.g. --set guidance=2 (`models show`)."),
 ]
 RunsOption = Annotated[Path | None, typer.Option(help="Folder of the records (default: SLATEBENCH_RUNS or ./runs).")]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else.")]
 DebugOption = Annotated[bool, typer.Option(help="Show tracebacks and what the cells print.")]
 
 

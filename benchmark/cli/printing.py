@@ -1,21 +1,19 @@
-"""TODO."""
+"""What several commands print: tables for standard output, and runs as JSON."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 
+from ...datasets.output import to_json
 from ...leaderboards.terminal import fitted
 
 if TYPE_CHECKING:
     import polars as pl
-
-from typing import Any
-
-from ...datasets.output import to_json
 
 WIDE = 160  # characters of a table that does not go to a terminal
 
@@ -35,29 +33,31 @@ def frame_table(frame: pl.DataFrame, width: int) -> RenderableType:
     return fitted(frame.columns, rows, width, keep=2, left=left)
 
 
-def run_json(run: Any) -> str:
-    """One run as one line of JSON."""
+def runs_json(runs: Sequence[Any]) -> str:
+    """Runs as one JSON object: a list under `runs`."""
+    return to_json({"runs": [_run(run) for run in runs]})
+
+
+def _run(run: Any) -> dict[str, Any]:
     record, spec = run.record, run.spec
-    return to_json(
-        {
-            "dataset": spec.dataset,
-            "source": spec.source,
-            "fingerprint": spec.fingerprint,
-            "part": spec.part,
-            "model": spec.model,
-            "label": record.label,
-            "seed": spec.seed,
-            "budget": spec.budget,
-            "state": record.state,
-            "reason": record.reason,
-            "path": str(run.folder),
-            "metrics": {
-                name: {key: getattr(value, key) for key in ("mean", "low", "high", "n")}
-                for name, value in record.metrics.items()
-            },
-            "timings": record.timings,
-            "latency": {key: value for key, value in (record.latency or {}).items() if key != "samples_ms"} or None,
-            "cost": record.cost,
-            "notice": record.notice,
-        }
-    )
+    return {
+        "dataset": spec.dataset,
+        "source": spec.source,
+        "fingerprint": spec.fingerprint,
+        "part": spec.part,
+        "model": spec.model,
+        "label": record.label,
+        "seed": spec.seed,
+        "budget": spec.budget,
+        "state": record.state,
+        "reason": record.reason,
+        "path": str(run.folder),
+        "metrics": {
+            name: {key: getattr(value, key) for key in ("mean", "low", "high", "n")}
+            for name, value in record.metrics.items()
+        },
+        "timings": record.timings,
+        "latency": {key: value for key, value in (record.latency or {}).items() if key != "samples_ms"} or None,
+        "cost": record.cost,
+        "notice": record.notice,
+    }

@@ -212,7 +212,7 @@ def test_commands(bed):
     failed = run(app, ["gate", "random", "--against", "bm25", *base, "--json"])
     assert failed.exit_code == 1 and json.loads(failed.stdout)["passed"] is False
     listed = run(app, ["claims", "list", "--json"])
-    assert [json.loads(line)["id"] for line in listed.stdout.splitlines()] == [claim.id for claim in CLAIMS]
+    assert [row["id"] for row in json.loads(listed.stdout)["claims"]] == [claim.id for claim in CLAIMS]
     out = folder / "report.html"
     assert run(app, ["claims", "report", "--format", "html", "--out", str(out), "--runs", str(folder)]).exit_code == 0
     absent = [claim for claim in CLAIMS if "is not there yet" in (why_not(claim) or "")]
@@ -228,7 +228,7 @@ def test_commands(bed):
 
 
 def test_claims_run_command(bed, monkeypatch):
-    """Each verdict is a line (with --json an object), in the order asked for; several seeds at a time."""
+    """Each verdict is a line (with --json one of a list), in the order asked for; several seeds at a time."""
     folder, claims, results = bed
     monkeypatch.setattr("slatebench.benchmark.claims.catalogue.CLAIMS", claims)
     asked = ["claims", "run", "test-absent", "test-better", "--dataset", "small", "--budget", "smoke", "--seeds", "0",
@@ -237,7 +237,7 @@ def test_claims_run_command(bed, monkeypatch):
     assert done.exit_code == 0, done.output
     first, second = (line for line in done.stdout.splitlines() if line.startswith("test-"))
     assert first.startswith("test-absent: not run") and second.startswith("test-better: held")
-    again = [json.loads(line) for line in CliRunner().invoke(app, [*asked, "--json"]).stdout.splitlines()]
+    again = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)["claims"]
     assert [one["verdict"] for one in again] == ["not run", "held"]
     assert again[1]["value"] == results["test-better"].value
     assert isinstance(CliRunner().invoke(app, [*asked, "--jobs", "0"]).exception, UsageError)

@@ -132,7 +132,7 @@ def test_rescore_gives_the_same_figures_from_the_slates(slatebench: Command, run
 
 
 def test_doctor_names_what_is_missing_and_the_mend(slatebench: Command, runs: Path, tmp_path: Path) -> None:
-    found = json.loads(slatebench("doctor", "--runs", str(runs), "--json", SLATEBENCH_DATA="").out)
+    found = json.loads(slatebench("doctor", "--runs", str(runs), "--json", SLATEBENCH_DATA="").out)["findings"]
     by_topic = {finding["topic"]: finding for finding in found}
     assert {"python", "processor", "threads", "gpu", "torch", "bundle", "mlflow", "records", "disk"} <= set(by_topic)
     assert by_topic["lost"]["level"] == "note" and "fetch lost" in by_topic["lost"]["mend"]
@@ -141,7 +141,7 @@ def test_doctor_names_what_is_missing_and_the_mend(slatebench: Command, runs: Pa
         (tmp_path / name / "curated").mkdir(parents=True)
         (tmp_path / name / "curated" / "slates.jsonl").touch()
     both = os.pathsep.join(str(tmp_path / name) for name in ("one", "two"))
-    found = json.loads(slatebench("doctor", "--runs", str(runs), "--json", SLATEBENCH_DATA=both).out)
+    found = json.loads(slatebench("doctor", "--runs", str(runs), "--json", SLATEBENCH_DATA=both).out)["findings"]
     curated = next(finding for finding in found if finding["topic"] == "curated")
     assert curated["state"] == f"found in {tmp_path / 'one'}" and f"not used: {tmp_path / 'two'}" in curated["mend"]
     (runs / "tiny" / "bm25" / "broken").mkdir()
@@ -152,14 +152,16 @@ def test_doctor_names_what_is_missing_and_the_mend(slatebench: Command, runs: Pa
 
 
 def test_models_and_datasets_speak(slatebench: Command, tmp_path: Path) -> None:
-    models = json.loads(slatebench("models", "list", "--json").out)
+    models = json.loads(slatebench("models", "list", "--json").out)["models"]
     assert {"random", "popularity", "bm25", "dense", "hybrid", "prompt-knn", "prompt2vec"} <= {
         m["model"] for m in models
     }
     values = json.loads(slatebench("models", "show", "bm25:sampled", "--set", "k1=1.2", "--json").out)["values"]
     origin = {row["field"]: (row["value"], row["origin"]) for row in values}
     assert origin["k1"] == (1.2, "set") and origin["b"][1] == "default" and origin["temperature"][1] == "preset sampled"
-    datasets = {row["dataset"]: row["data"] for row in json.loads(slatebench("datasets", "list", "--json").out)}
+    datasets = {
+        row["dataset"]: row["data"] for row in json.loads(slatebench("datasets", "list", "--json").out)["datasets"]
+    }
     assert datasets["bundle-synthetic"] == "embedded"
     assert json.loads(slatebench("datasets", "show", "bundle", "--json").out)["twin"] == "bundle-synthetic"
     audit = json.loads(slatebench("datasets", "audit", "tiny", "--json").out)
@@ -181,7 +183,7 @@ def test_a_new_model_runs_at_once(slatebench: Command, tmp_path: Path, monkeypat
     assert tested.code == 0, tested.out
     ran = slatebench("bench", "my-model", "--dataset", "tiny", "--budget", "smoke", "--no-latency", "--json", "--runs",
                      str(tmp_path / "runs"), PYTHONPATH=path)  # fmt: skip
-    assert json.loads(ran.out)["state"] == "done", ran.err
+    assert json.loads(ran.out)["runs"][0]["state"] == "done", ran.err
 
 
 def make(*arguments: str, cwd: Path = ROOT, **environment: str) -> Any:

@@ -41,7 +41,7 @@ def test_the_example_of_the_page(place: Path) -> None:
     assert "10 interactions of 3 users with 7 items; split leave-one-out: 3 requests of validation, 3 of test" in told
     assert (place / "shop/interactions/interactions.toml").read_text().splitlines() == [
         'user = "customer"', 'item = "sku"', 'time = "bought_at"']  # fmt: skip
-    found = {run["model"]: run for run in map(json.loads, ("{" + runs).splitlines())}
+    found = {run["model"]: run for run in json.loads("{" + runs)["runs"]}
     assert found["popularity"]["dataset"] == "interactions" and found["popularity"]["state"] == "done"
     # each of the four items of train once: ties go by the file, and lamp, boots and tent stand second, fifth and first
     by_hand = np.mean(1 / np.log2([3, 6, 2]))

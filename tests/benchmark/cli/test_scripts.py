@@ -54,7 +54,7 @@ def benched(places: dict[str, Path], slatebench: Callable[..., Any]) -> dict[str
         done = slatebench("bench", "bm25", "popularity", "random", "-d", "curated", "--budget", "smoke", "--no-latency",
                           "--encoder", "hash", "--json", **where)  # fmt: skip
         assert done.code == 0, done.err
-        found[name] = {run["model"]: run for run in map(json.loads, done.out.splitlines())}
+        found[name] = {run["model"]: run for run in json.loads(done.out)["runs"]}
     return found
 
 

@@ -48,7 +48,7 @@ def command(slatebench: Command, place: Path) -> Command:
 @pytest.fixture(scope="module")
 def row(command: Command) -> dict[str, Any]:
     out = command("bench", "bm25", "-d", "curated", "--budget", "smoke", "--no-latency", "--json")
-    return next(row for row in map(json.loads, out.splitlines()) if row["model"] == "bm25")
+    return next(row for row in json.loads(out)["runs"] if row["model"] == "bm25")
 
 
 def test_a_bench_reads_and_writes_where_it_is_told_to(row: dict[str, Any], command: Command, place: Path) -> None:
@@ -64,7 +64,7 @@ def test_the_records_are_found_again(row: dict[str, Any], command: Command) -> N
     assert "right tent" in command("generate", "bm25", "-d", "curated", "--prompt", "right tent 1", "-k", "2")
     assert "NDCG" in command("compare", "bm25", "popularity", "-d", "curated")
     rescored = command("rescore", row["path"], "--json")
-    assert json.loads(rescored)["metrics"] == row["metrics"]
+    assert json.loads(rescored)["runs"][0]["metrics"] == row["metrics"]
 
 
 def test_what_is_exported_and_checked_is_the_folder_of_that_name(command: Command, place: Path) -> None:

@@ -33,7 +33,7 @@ def figures(slatebench: Callable[..., Any], real_data: Path, tmp_path_factory: p
     done = slatebench("bench", *models, "--dataset", "bundle", "--source", "real", "--budget", "smoke", "--no-latency",
                       "--json", "--runs", str(tmp_path_factory.mktemp("runs")))  # fmt: skip
     assert done.code == 0, done.err
-    return {row["model"]: row["metrics"] for row in map(json.loads, done.out.splitlines())}
+    return {row["model"]: row["metrics"] for row in json.loads(done.out)["runs"]}
 
 
 @pytest.mark.parametrize(("model", "metric"), BANDS)
