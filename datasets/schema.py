@@ -158,6 +158,7 @@ class SlateDataset:
     Attributes:
         sequences: what users had, in order (SEQUENCE_SCHEMA): train items alone; None where there are no histories.
         whole: the fingerprint of the dataset that this one asks a choice of requests of.
+        ordered: do the references stand in an order that counts?
     """
 
     name: str
@@ -171,6 +172,7 @@ class SlateDataset:
     split_seed: int = 0
     sequences: pl.DataFrame | None = None
     whole: str | None = None
+    ordered: bool = False
 
     def part(self, name: PartName) -> Part:
         """The part of that name."""

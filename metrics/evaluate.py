@@ -91,6 +91,8 @@ def _plan(truth: Truth, cutoffs: Sequence[int], samples: int) -> dict[str, tuple
         compute = metric.compute
         if compute is None or (metric.space is not None and metric.space not in truth.spaces):
             continue
+        if metric.ordered and truth.places is None:
+            continue
         numbers = cutoffs if "{k}" in metric.name else range(2, samples + 1) if "{m}" in metric.name else [0]
         for number in numbers:
 

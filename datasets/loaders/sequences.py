@@ -134,6 +134,7 @@ def build_sequences(
         test=made["test"],
         slate_length=card.slate_length,
         sequences=sequences,
+        ordered=rule.kind == "next-k" and rule.k > 1,  # a basket is a set, and one item has no order
     )
 
 
