@@ -159,6 +159,7 @@ class SlateDataset:
         sequences: what users had, in order (SEQUENCE_SCHEMA): train items alone; None where there are no histories.
         before_test: the same up to the test part, with the items of validation: what a refit learns from.
         whole: the fingerprint of the dataset that this one asks a choice of requests of.
+        ordered: do the references stand in an order that counts?
     """
 
     name: str
@@ -173,6 +174,7 @@ class SlateDataset:
     sequences: pl.DataFrame | None = None
     before_test: pl.DataFrame | None = None
     whole: str | None = None
+    ordered: bool = False
 
     def part(self, name: PartName) -> Part:
         """The part of that name."""

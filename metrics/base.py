@@ -37,6 +37,7 @@ class Truth:
         train_count: train slates that hold each item, int64 [N].
         leaf, level2: category membership [N, categories], each item's row sums to 1 (0 without a category).
         spaces: item vectors [N, d] of unit length (or zero): "evaluation", and "model" where there is one.
+        places: place of each of `items` among its request's references, 0 first; None where they are sets.
     """
 
     requests: list[str]
@@ -47,6 +48,7 @@ class Truth:
     leaf: sparse.csr_array
     level2: sparse.csr_array
     spaces: dict[str, np.ndarray] = field(default_factory=dict)
+    places: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.requests)
@@ -77,13 +79,16 @@ class Truth:
         return heads
 
 
-def make_truth(part: Part, catalog: Catalog, spaces: dict[str, np.ndarray] | None = None) -> Truth:
+def make_truth(
+    part: Part, catalog: Catalog, spaces: dict[str, np.ndarray] | None = None, ordered: bool = False
+) -> Truth:
     """The truth of `part`.
 
     Args:
-        part: requests and references; repeated items of a reference count once.
+        part: requests and references; repeated items of a reference count once, where they first stand.
         catalog: the items.
         spaces: item vectors [N, d] of unit length: "evaluation" (docs/protocol.md, section 3) and, optionally, "model".
+        ordered: the references stand in an order that counts.
 
     Raises:
         DataError: a request without references, a foreign item, or vectors that do not fit the catalogue.
@@ -116,7 +121,15 @@ def make_truth(part: Part, catalog: Catalog, spaces: dict[str, np.ndarray] | Non
         leaf=_membership(catalog, levels=None),
         level2=_membership(catalog, levels=2),
         spaces=spaces,
+        places=_places(table["items"]) if ordered else None,
     )
+
+
+def _places(references: pl.Series) -> np.ndarray:
+    """The place of each different item in its list, 0 first; by list, in the order of item numbers."""
+    rows = pl.DataFrame({"list": pl.arange(len(references), eager=True), "item": references}).explode("item")
+    first = rows.unique(["list", "item"], keep="first", maintain_order=True)
+    return first.with_columns(place=pl.int_range(pl.len()).over("list")).sort("list", "item")["place"].to_numpy()
 
 
 def _membership(catalog: Catalog, levels: int | None) -> sparse.csr_array:
@@ -139,6 +152,7 @@ class Block:
         items: [B, S, K], -1 = empty slot.
         n_references: |G| [B].
         references: [B, G], ascending, -1 = padding.
+        places: of the references where their order counts, [B, G], -1 = padding.
     """
 
     def __init__(self, truth: Truth, rows: np.ndarray, items: np.ndarray) -> None:
@@ -148,6 +162,7 @@ class Block:
         inside = column < self.n_references[:, None]  # [B, G]
         flat = truth.offsets[rows][:, None] + np.where(inside, column, 0)
         self.references = np.where(inside, truth.items[flat], EMPTY)
+        self.places = None if truth.places is None else np.where(inside, truth.places[flat], EMPTY)
         self._shared: dict[object, np.ndarray] = {}
 
     def share(self, key: object, make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -172,6 +187,13 @@ class Block:
         position = np.minimum(np.searchsorted(keys, wanted.ravel()), len(keys) - 1).reshape(wanted.shape)
         start = np.cumsum(self.n_references) - self.n_references
         return np.where(keys[position] == wanted, position - start[:, None, None], -1)
+
+    @cached_property
+    def reference_place(self) -> np.ndarray:
+        """Place of each slot's item among the ordered references, -1 where it is none of them, [B, S, K]."""
+        assert self.places is not None
+        row = np.arange(len(self.items))[:, None, None]
+        return np.where(self.match >= 0, self.places[row, self.match], EMPTY)
 
     @cached_property
     def relevance(self) -> np.ndarray:
@@ -240,6 +262,7 @@ class Metric:
         worst: value of an empty slate; None = null there.
         null: when the value is null, in words; "" = never.
         space: the item space it needs, if any.
+        ordered: it needs references whose order counts.
         family: "bertscore" or "diagnostic" where somebody else computes it.
         curve_of: the sample metric whose mean of sample m = 1, 2, ... this is.
         compute: (block, k or m) -> [B, S] for scope "sample", [B] for scope "request".
@@ -257,6 +280,7 @@ class Metric:
     null: str = ""
     source: str = "docs/protocol.md, section 2"
     space: str | None = None
+    ordered: bool = False
     family: str = ""
     curve_of: str | None = None
     compute: Callable[[Block, int], np.ndarray] | None = field(default=None, repr=False)

@@ -91,6 +91,8 @@ def _plan(truth: Truth, cutoffs: Sequence[int], samples: int) -> dict[str, tuple
         compute = metric.compute
         if compute is None or (metric.space is not None and metric.space not in truth.spaces):
             continue
+        if metric.ordered and truth.places is None:
+            continue
         numbers = cutoffs if "{k}" in metric.name else range(2, samples + 1) if "{m}" in metric.name else [0]
         for number in numbers:
 
@@ -156,14 +158,14 @@ def summarise_systems(
         found.append(summary)
     if columns:
         limits = bootstrap_intervals(np.stack(columns, axis=1), groups=groups, seed=seed, resamples=resamples)
-        for summary, mean, low, high in zip(wanted, *limits, strict=True):
-            summary |= {"mean": _or_none(mean), "low": _or_none(low), "high": _or_none(high)}
+        for figure, mean, low, high in zip(wanted, *limits, strict=True):
+            figure.update(mean=_or_none(mean), low=_or_none(low), high=_or_none(high))
     return found
 
 
 def _summary(values: np.ndarray, of_seeds: np.ndarray) -> Summary:
     """A metric without its interval: of its values per request (or seed), and of the seeds' means."""
-    return Summary(mean=_or_none(mean_over(values, 0)), low=None, high=None, n=int(np.isfinite(values).sum()),
+    return Summary(mean=_or_none(float(mean_over(values, 0))), low=None, high=None, n=int(np.isfinite(values).sum()),
                    sd_over_seeds=_or_none(of_seeds.std(ddof=1)) if len(of_seeds) > 1 else None)  # fmt: skip
 
 

@@ -31,6 +31,7 @@ def metric_names(
     spaces: Sequence[str] = ("evaluation",),
     bertscore: bool = False,
     diagnostics: Sequence[str] = (),
+    ordered: bool = False,
 ) -> list[str]:
     """Names of all metrics that such an evaluation yields, in the order of the boards.
 
@@ -41,7 +42,7 @@ def metric_names(
     for metric in METRICS:
         if metric.space is not None and metric.space not in spaces:
             continue
-        if metric.family == "bertscore" and not bertscore:
+        if (metric.family == "bertscore" and not bertscore) or (metric.ordered and not ordered):
             continue
         if metric.family == "diagnostic":
             continue
@@ -81,5 +82,7 @@ def metric_info(name: str) -> Metric:
                 formula = re.sub(r"\bk\b", k, formula)
             return replace(metric, name=name, formula=formula)
     raise unknown_name(
-        "metric", name, metric_names([5, 10, 20], samples=2, spaces=("evaluation", "model"), bertscore=True)
+        "metric",
+        name,
+        metric_names([5, 10, 20], samples=2, spaces=("evaluation", "model"), bertscore=True, ordered=True),
     )

@@ -32,6 +32,26 @@ def ndcg(gains: np.ndarray, n: np.ndarray, k: int) -> np.ndarray:
     return top @ discounts(top.shape[-1]) / ideal[np.minimum(n, k)]
 
 
+def ordered_ndcg(places: np.ndarray, n: np.ndarray, k: int) -> np.ndarray:
+    """NDCG with the references in an order: one is the more worth the earlier it comes; 1 = these items in this order.
+
+    Source: Järvelin and Kekäläinen, 2002 (graded gains), with the discount of its place as the gain of a reference.
+
+    Args:
+        places: [..., K], place of each slot's item among the references, 0 first, -1 = none of them.
+        n: [...], number of references.
+        k: cutoff.
+
+    >>> both = np.array([[0, 1], [1, 0]])  # two references in their order, and the other way round
+    >>> ordered_ndcg(both, np.array([2, 2]), 10).round(4).tolist()
+    [1.0, 0.9026]
+    """
+    top = places[..., :k]
+    gains = np.where(top >= 0, 1 / np.log2(np.maximum(top, 0) + 2), 0)
+    ideal = np.concatenate([[np.inf], np.cumsum(discounts(k) ** 2)])
+    return gains @ discounts(top.shape[-1]) / ideal[np.minimum(n, k)]
+
+
 def average_precision(gains: np.ndarray, n: np.ndarray, k: int) -> np.ndarray:
     """sum_i rel_i P(i) / min(k, |G|), with P(i) = (1/i) sum_{m<=i} rel_m.
 
@@ -129,6 +149,12 @@ METRICS = [
            "one over the rank of the first hit",
            "max_{i<=k} rel_i / i",
            compute=lambda b, k: reciprocal_rank(b.relevance, k)),
+    Metric("ndcg_ordered_at_{k}", "sample", True,
+           "nDCG that also asks for the references' own order, where it counts",
+           "sum_{i<=k} rel_i/(log2(i+1) log2(j_i+1)) / sum_{i<=min(k,|G|)} 1/log2(i+1)^2, "
+           "w_i being the j_i-th reference",
+           source="docs/protocol.md, section 10", ordered=True,
+           compute=lambda b, k: ordered_ndcg(b.reference_place, b.n_references[:, None], k)),
     Metric("recall_seen_at_{k}", "sample", True,
            "recall of the references that some train slate holds",
            "recall with G cut to the train-seen items",

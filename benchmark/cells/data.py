@@ -61,7 +61,7 @@ def _truth(data: Data, part: PartName, keep: frozenset[str] | None) -> Truth:
     truth_part = dataset.part(part)
     if keep is not None:
         truth_part = truth_part.only(keep)
-    return make_truth(truth_part, dataset.catalog, spaces)
+    return make_truth(truth_part, dataset.catalog, spaces, ordered=dataset.ordered)
 
 
 def load_data(cell: Cell) -> Data:

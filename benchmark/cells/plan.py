@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...datasets.card import DatasetCard
 from ...datasets.ceilings import ceiling_names
 from ...datasets.errors import UsageError, unknown_name
-from ...datasets.schema import SlateDataset
 from ...datasets.tasks import task_named
 from ...datasets.vectors.features import usual_item_vectors
 from ...leaderboards.board import kind_of
@@ -70,7 +70,7 @@ def plan(cell: Cell) -> Plan:
             samples = cell.samples or measuring.samples
         if model.stochastic() or cls.seeded_fit:
             seed = cell.seed  # a deterministic model runs once: all seeds are one spec
-        skip = _mismatch(model, dataset)
+        skip = mismatch(model, dataset.card)
     encoder, made_by = data.features.text_encoder.name, data.features.item_vectors
     usual_bertscore = measuring.bertscore if task_named(dataset.card.task).bertscore else None
     bertscore = cell.bertscore or usual_bertscore
@@ -117,8 +117,9 @@ def _asked(data: Data, cell: Cell) -> int | None:
     return None if data.dataset.sequences is None and asked == there else asked
 
 
-def _mismatch(model: SlateModel, dataset: SlateDataset) -> str | None:
-    asked, answered = task_named(dataset.card.task).condition, model.conditions()
+def mismatch(model: SlateModel, card: DatasetCard) -> str | None:
+    """Why a model, with its settings, has no answer to what a dataset asks; None if it has."""
+    asked, answered = task_named(card.task).condition, model.conditions()
     if asked in answered or not answered:
         return None
-    return f"{model.name} answers {'/'.join(sorted(answered))}, {dataset.name} asks with {asked}"
+    return f"{model.name} answers {'/'.join(sorted(answered))}, {card.name} asks with {asked}"

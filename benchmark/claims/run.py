@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ...datasets.card import DatasetCard
 from ...datasets.errors import SlateBenchError, UsageError, unknown_name
 from ...leaderboards.records import Run, runs_folder
 from ...leaderboards.schema import Budget
@@ -57,6 +58,21 @@ def _unresolved(system: System) -> str | None:
     return None
 
 
+def _asked_else(claim: Claim, card: DatasetCard) -> str | None:
+    """Why a system has no answer to what a dataset asks: to be told before a cell is started for each of its seeds."""
+    from ...models.base import resolve
+    from ...models.registry import model_class, parse_model
+    from ..cells.plan import mismatch
+
+    for system in claim.systems.values():
+        name, presets = parse_model(system.model)
+        cls = model_class(name)
+        resolved = resolve(cls, presets, "standard", system.settings)
+        if (why := mismatch(cls(resolved.config, resolved.sampling), card)) is not None:
+            return why
+    return None
+
+
 def run_claims(
     claims: Sequence[Claim],
     dataset: str,
@@ -87,15 +103,15 @@ def run_claims(
         UsageError: an unknown dataset, or fewer than one job.
         DataError: data that can't be had.
     """
-    from ...datasets.registry import find_dataset
+    from ...datasets.registry import dataset_card, find_dataset
 
     if jobs < 1:
         raise UsageError(f"jobs={jobs}: choose at least 1")
     folder = runs_folder(runs).resolve()
     found = find_dataset(dataset, source)  # type: ignore[arg-type]
-    results = []
+    card, results = dataset_card(found.name), []
     for claim in claims:
-        reason = why_not(claim)
+        reason = why_not(claim) or _asked_else(claim, card)
         if reason is None:
             result = _run_claim(claim, dataset, found.name, budget, seeds, source, folder, mlflow, jobs, listener)
         else:

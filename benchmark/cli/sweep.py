@@ -60,7 +60,7 @@ def sweep(
     json_: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Search a model's settings on one fit and 200 validation requests; bench the winner; go on where it stopped."""
+    """Search a model's settings on one fit and validation requests; bench the winner; go on where it stopped."""
     from ..sweeps.space import parse_over
     from ..sweeps.sweep import sweep as run_sweep
     from .screen import Screen

@@ -1,6 +1,6 @@
 """Suites: grids of models x datasets x seeds x settings, written in a TOML file.
 
-`benchmark/suites/*.toml` come with the package (`card`, `everything`); a path names one's own.
+`benchmark/grids/suites/*.toml` come with the package (`card`, `histories`, `everything`); a path names one's own.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def bench_suite(
     A dataset that can't be had is left out with a notice, as long as another one is there.
 
     Args:
-        name: of a suite that comes along (`card`, `everything`), or the path of a TOML file.
+        name: of a suite that comes along (`card`, `histories`, `everything`), or the path of a TOML file.
         datasets, seeds, part, budget, source, timeout, memory_gib: in place of what the suite says.
         jobs: cells at a time, each in a process of its own; the threads are divided among them.
         shard: (i, n) runs part i of n: several machines share the work and the runs folder.

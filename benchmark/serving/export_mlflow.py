@@ -9,6 +9,8 @@ from urllib.parse import unquote
 from urllib.request import url2pathname
 
 from ...datasets.errors import SlateBenchError, UsageError
+from ...datasets.schema import Catalog
+from ...datasets.tasks import task_named
 from ...leaderboards.mlflow_view.runs import log_runs, run_of
 from ...leaderboards.mlflow_view.store import connect, place, without_password
 from ...leaderboards.records import Run, runs_of
@@ -53,7 +55,7 @@ def export_mlflow(run: Run) -> Exported:
         raise UsageError(f"{runs}: MLflow can't load a model from a path with a % code: rename that folder")
     if run.record.state != "done" or not (folder / "model.json").exists():
         raise UsageError(f"{run.folder}: no fitted model to export; choose a finished run of a model")
-    model_class(parse_model(run.spec.model)[0]).load(folder)  # whole, or one clear line
+    fitted = model_class(parse_model(run.spec.model)[0]).load(folder)  # whole, or one clear line
     log_runs([run], runs)
     client = connect(runs)
     run_id = run_of(client, run)
@@ -64,7 +66,7 @@ def export_mlflow(run: Run) -> Exported:
     mlflow.set_tracking_uri(client.tracking_uri)
     try:
         with mlflow.start_run(run_id=run_id):
-            return replace(_log(run, folder, run_id), notices=told_of(run))
+            return replace(_log(run, fitted.catalog, run_id), notices=told_of(run))
     except SlateBenchError:
         raise
     except mlflow.MlflowException as error:
@@ -74,7 +76,7 @@ def export_mlflow(run: Run) -> Exported:
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  (None unsets it, and its environment variable)
 
 
-def _log(run: Run, folder: Path, run_id: str) -> Exported:
+def _log(run: Run, catalog: Catalog, run_id: str) -> Exported:
     import mlflow
     import pandas as pd
     from mlflow.models import ModelSignature
@@ -83,23 +85,26 @@ def _log(run: Run, folder: Path, run_id: str) -> Exported:
 
     from .pyfunc_model import sha256_of
 
-    spec = run.spec
+    spec, folder = run.spec, run.folder / "model"
     texts = Array(DataType.string)
+    asks = task_named(spec.task).condition
+    of_items = asks == "history"
+    example = catalog.titles[:2] if of_items else EXAMPLE
     signature = ModelSignature(
-        inputs=Schema([ColSpec(AnyType(), "prompt")]),  # MLflow would make the text "None" of a missing one
-        outputs=Schema([ColSpec(DataType.string, "prompt"), ColSpec(DataType.long, "sample"),
+        inputs=Schema([ColSpec(AnyType(), asks)]),  # MLflow would make the text "None" of a missing one
+        outputs=Schema([ColSpec(texts if of_items else DataType.string, asks), ColSpec(DataType.long, "sample"),
                         ColSpec(texts, "ids"), ColSpec(texts, "titles")]),
         params=ParamSchema([ParamSpec("k", DataType.long, 0), ParamSpec("samples", DataType.long, 1),
                             ParamSpec("seed", DataType.long, 0)]),
     )  # fmt: skip
-    config = {"model": parse_model(spec.model)[0], "k": spec.k, "sha256": sha256_of(folder)}
+    config = {"model": parse_model(spec.model)[0], "asks": asks, "k": spec.k, "sha256": sha256_of(folder)}
     logged = mlflow.pyfunc.log_model(
         name=NAME,
         python_model=str(CODE),
         artifacts={"model": folder.resolve().as_uri()},
         model_config=config,
         signature=signature,
-        input_example=pd.DataFrame({"prompt": [EXAMPLE]}),
+        input_example=pd.DataFrame({asks: [example]}),
         pip_requirements=[f"slatebench=={version('slatebench')}", f"mlflow=={version('mlflow')}"],
         metadata={"dataset": spec.dataset, "fingerprint": spec.fingerprint, "system": run.record.label,
                   "hash": spec.hash},

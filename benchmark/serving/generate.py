@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,14 @@ import polars as pl
 
 from ...datasets.errors import UsageError
 from ...datasets.output import is_text
-from ...datasets.schema import EMPTY, Catalog, in_words, make_requests
+from ...datasets.schema import EMPTY, in_words, make_requests
 from ...datasets.tasks import task_named
 from ...datasets.text import composed, normalised
 from ...models.registry import contained
 from ..cells.cell import seeded
 from ..limits import MOST_DRAWN, check_range, check_seeds
 from .fitted import load_fitted
+from .items import item_named
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def generate(
     unknown = [item for item in seeds if item not in catalog.index]
     if unknown:
         raise UsageError(f"seed item '{unknown[0]}' is not in the catalogue of {run.spec.dataset}")
-    had = [_item(item, catalog, run.spec.dataset) for item in history or []]
+    had = [item_named(item, catalog, run.spec.dataset) for item in history or []]
     requests = make_requests([prompt], seed_items=[[catalog.index[item] for item in seeds]], histories=[had])
     if had:
         requests = requests.with_columns(repeats=pl.lit(False))
@@ -123,31 +123,6 @@ def generate(
         freshness=_freshness(items) if samples > 1 else None,
         notes=notes,
     )
-
-
-def _item(name: str, catalog: Catalog, dataset: str) -> int:
-    """The item of that id, or of that title (or the only one whose title begins so), whatever its case.
-
-    Raises:
-        UsageError: none, or several; says which are near.
-    """
-    name = composed(name).strip()
-    if name in catalog.index:
-        return catalog.index[name]
-    wanted = name.casefold()
-    titles = [title.casefold() for title in catalog.titles]
-    for found in (
-        [i for i, title in enumerate(titles) if title == wanted],
-        [i for i, title in enumerate(titles) if wanted and title.startswith(wanted)],
-    ):
-        if len(found) == 1:
-            return found[0]
-        if found:
-            some = "; ".join(f"{catalog.ids[i]} ({catalog.titles[i]})" for i in found[:3])
-            raise UsageError(f"history: '{name}' is the title of {len(found)} items, e.g. {some}: name the id")
-    near = get_close_matches(wanted, titles, n=1)
-    hint = f": did you mean '{catalog.titles[titles.index(near[0])]}'" if near else ""
-    raise UsageError(f"history: '{name}' is neither id nor title of an item of {dataset}{hint}")
 
 
 def _freshness(items: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """The process that runs a sweep's trials: plans the study, fits once, then measures trial after trial.
 
-A trial: slates for 200 requests of the validation part, their scores, and 30 single requests timed.
+A trial: slates for the validation requests that a fit is checked on too, their scores, and 30 single requests timed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from ...datasets.errors import SlateBenchError, UsageError, one_line, unknown_name
 from ...datasets.references import references_closed
+from ...datasets.tasks import task_named
 from ...datasets.train_data import train_data
 from ...datasets.vectors.features import load_features
 from ...leaderboards.board import kind_of
@@ -40,7 +41,6 @@ from .space import as_json, from_json, own_space, search_space
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-REQUESTS = 200  # of the validation part
 FRESH_SAMPLES = 4  # samples per request where freshness is an objective, else one
 LATENCY_REQUESTS, WARM_UP = 30, 3
 COSTS = ("latency_p50_ms", "latency_p95_ms", "nfe")  # objectives that no metric measures; less is better
@@ -113,7 +113,7 @@ def study_spec(cell: Cell, asked: dict[str, Any]) -> dict[str, Any]:
         sampler={"name": sampler, **SAMPLERS[sampler]},
         pruner=pruner and {"name": pruner, **PRUNERS[pruner]},
         samples=samples,
-        requests=min(REQUESTS, load_data(cell).dataset.valid.requests.height),
+        requests=min(task_named(spec.task).valid_requests, load_data(cell).dataset.valid.requests.height),
         latency_requests=LATENCY_REQUESTS,
     )  # fmt: skip
     points = listed_points(found) if sampler in LISTED else None

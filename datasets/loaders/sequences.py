@@ -126,6 +126,7 @@ def build_sequences(
         slate_length=card.slate_length,
         sequences=sequences,
         before_test=_up_to(cuts.known, users),
+        ordered=rule.kind == "next-k" and rule.k > 1,  # a basket is a set, and one item has no order
     )
 
 

@@ -26,7 +26,8 @@ def vectors(n, d, step):
 @pytest.fixture(scope="module")
 def truth(dataset):
     n = len(dataset.catalog)
-    return make_truth(dataset.test, dataset.catalog, {"evaluation": vectors(n, 6, 0.7), "model": vectors(n, 4, 1.3)})
+    spaces = {"evaluation": vectors(n, 6, 0.7), "model": vectors(n, 4, 1.3)}
+    return make_truth(dataset.test, dataset.catalog, spaces, ordered=True)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import ir_measures
@@ -12,8 +15,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 from slatebench.datasets.schema import Slates
-from slatebench.metrics.base import Truth
+from slatebench.metrics.base import Truth, make_truth
 from slatebench.metrics.evaluate import evaluate
+from slatebench.metrics.registry import metric_names
 
 PLAIN = ["ndcg", "map", "recall", "precision", "hit", "mrr"]
 
@@ -99,6 +103,38 @@ def test_a_perfect_slate_scores_one_in_any_order(board: SimpleNamespace, seed: i
     for name in ["ndcg_at_10", "map_at_10", "recall_at_10", "hit_at_10", "mrr_at_10", "recall_seen_at_10", *perfect]:
         np.testing.assert_allclose(scores[name], 1, atol=1e-6, err_msg=name)
     np.testing.assert_allclose(scores["precision_at_10"], size / 10)
+
+
+@settings(max_examples=80, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 5), k=st.sampled_from([1, 3, 5]))
+def test_the_ordered_ndcg_is_the_gain_over_that_of_the_best_of_all_slates(
+    board: SimpleNamespace, seed: int, size: int, k: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    references = [int(i) for i in rng.choice(12, size, replace=False)]
+    part = board.make_part([[*references, references[0]], [11]])  # what stands twice counts where it first stands
+    truth = make_truth(part, board.make_catalog([1] * 12), ordered=True)
+    items = board.random_slates(rng, (2, 3, 6), n_items=12)
+
+    def gain(slate: Sequence[int]) -> float:
+        worth = {item: 1 / math.log2(place + 1) for place, item in enumerate(references, 1)}
+        return sum(worth.get(item, 0) / math.log2(slot + 1) for slot, item in enumerate(slate[:k], 1))
+
+    best = max(gain(slate) for slate in itertools.permutations(references))
+    expected = [gain([int(item) for item in slate]) / best for slate in items[0]]
+    name = f"ndcg_ordered_at_{k}"
+    np.testing.assert_allclose(score(items, truth, name)[0], expected, atol=1e-12)
+    np.testing.assert_allclose(score(items, truth, name)[1], score(items, truth, f"ndcg_at_{k}")[1])  # one: no order
+
+
+def test_the_ordered_ndcg_is_there_where_references_have_an_order(board: SimpleNamespace) -> None:
+    items, part, catalog = np.array([[[3, 1, 2]]]), board.make_part([[3, 1, 2]]), board.make_catalog([1] * 5)
+    as_set, in_order = (make_truth(part, catalog, ordered=ordered) for ordered in (False, True))
+    assert score(items, in_order, "ndcg_ordered_at_3").item() == pytest.approx(1)
+    assert score(items[..., ::-1], in_order, "ndcg_ordered_at_3").item() < score(items[..., ::-1], as_set, "ndcg_at_3")
+    found = [evaluate(Slates(items), truth, cutoffs=[3]).values.keys() for truth in (as_set, in_order)]
+    assert found[1] - found[0] == {"ndcg_ordered_at_3"}
+    assert "ndcg_ordered_at_3" in set(metric_names([3], ordered=True)) - set(metric_names([3]))
 
 
 def test_worked_example_with_an_empty_slot(board: SimpleNamespace) -> None:

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from slatebench.benchmark.cells.cell import Cell, Plan
 from slatebench.benchmark.cells.data import cutoffs_of, load_data
+from slatebench.benchmark.cells.plan import plan as plan_of
 from slatebench.benchmark.grids.local import run_cells
 from slatebench.benchmark.grids.schedule import expected_seconds, fit_key, longest_first, take_shard
 from slatebench.benchmark.grids.suite import bench_suite, parse_shard, read_suite, suite_cells, suite_names
 from slatebench.benchmark.processes.worker import Outcome, side_by_side
+from slatebench.datasets.card import builtin_cards
 from slatebench.datasets.errors import DataError, SlateBenchError, UsageError
 from slatebench.leaderboards.records import Run, list_runs
 from slatebench.leaderboards.schema import Record, RunSpec, Versions
@@ -171,7 +173,7 @@ def test_time_is_known_from_earlier_records_and_a_fit_is_paid_once(tmp_path: Pat
 
 
 def test_the_shipped_suites_name_what_exists() -> None:
-    assert suite_names() == ["card", "everything"]
+    assert suite_names() == ["card", "everything", "histories"]
     cells = suite_cells(read_suite("card"))
     assert {cell.seed for cell in cells} == {0, 1, 2} and {cell.dataset for cell in cells} == {"bundle"}
     addresses = [parse_model(cell.model) for cell in cells]
@@ -185,6 +187,20 @@ def test_the_shipped_suites_name_what_exists() -> None:
         model for model in (cell.model for cell in cells) if "+" in model
     }
     assert ("bundle", "bm25:sampled") in everything
+
+
+def test_the_histories_suite_is_planned_on_every_history_card() -> None:
+    cells = suite_cells(read_suite("histories"))
+    histories = {name for name, card in builtin_cards().items() if card.task == "history->slate"}
+    assert {cell.dataset for cell in cells} == {name for name in histories if builtin_cards()[name].source == "real"}
+    for cell in cells:
+        name, presets = parse_model(cell.model)
+        resolve(model_class(name), presets, "standard", {})
+    assert {cell.model for cell in cells if cell.seed == 2} == {"sasrec", "bert4rec", "hstu"}
+    planned = [plan_of(cell) for cell in suite_cells(read_suite("histories"), datasets=["sessions-synthetic"])]
+    assert len(planned) == 6 + 3 * 3 and not [found.skip for found in planned if found.skip]
+    assert {found.spec.headline for found in planned} == {"ndcg_at_10"}
+    assert planned[0].ceilings == ("ceiling:reference", "ceiling:train-seen", "reference:oracle")  # run along
 
 
 def test_a_block_goes_before_the_suite_and_the_command_line_before_both(plugins: Path, tmp_path: Path) -> None:

@@ -73,6 +73,18 @@ def test_next_k():
     assert questions(data, "train") == {"u/train": ("ab", "cd"), "v/train": ("abc", "de")}  # too short: train only
 
 
+def test_only_references_of_next_k_have_an_order():
+    rows = [
+        *log("u", "abcdefgh", [0, 1 * DAY, 1 * DAY, 2 * DAY, 2 * DAY, 3 * DAY, 3 * DAY, 3 * DAY]),
+        *log("v", "abcdefg"),
+    ]
+    ordered = {kind: dataset(rows, kind=kind, k=2).ordered for kind in ("next-k", "basket", "leave-one-out")}
+    assert ordered == {"next-k": True, "basket": False, "leave-one-out": False}
+    assert not dataset(rows, kind="next-k", k=1).ordered
+    asked = asked_as(dataset(rows, kind="next-k", k=2), "excluded", 1)
+    assert asked.ordered
+
+
 def test_baskets_of_a_day():
     days = [0, 1, 1, 2, 2, 3, 3, 3]
     rows = log("u", "abcdefgh", [day * DAY for day in days])
