@@ -142,7 +142,9 @@ def summarise_systems(
     asked = systems[0][0].requests if systems else []
     if len(groups) != len(asked) or any(run.requests != asked for runs in systems for run in runs):
         raise UsageError("scores of different requests can't be summarised together: same dataset, part and split?")
-    found, columns, wanted = [], [], []
+    found: list[dict[str, Summary]] = []
+    columns: list[np.ndarray] = []
+    wanted: list[Summary] = []
     for runs in systems:
         summary: dict[str, Summary] = {}
         for name in dict.fromkeys(name for run in runs for name in run.values):
@@ -158,14 +160,14 @@ def summarise_systems(
         found.append(summary)
     if columns:
         limits = bootstrap_intervals(np.stack(columns, axis=1), groups=groups, seed=seed, resamples=resamples)
-        for summary, mean, low, high in zip(wanted, *limits, strict=True):
-            summary |= {"mean": _or_none(mean), "low": _or_none(low), "high": _or_none(high)}
+        for figure, mean, low, high in zip(wanted, *limits, strict=True):
+            figure["mean"], figure["low"], figure["high"] = _or_none(mean), _or_none(low), _or_none(high)
     return found
 
 
 def _summary(values: np.ndarray, of_seeds: np.ndarray) -> Summary:
     """A metric without its interval: of its values per request (or seed), and of the seeds' means."""
-    return Summary(mean=_or_none(mean_over(values, 0)), low=None, high=None, n=int(np.isfinite(values).sum()),
+    return Summary(mean=_or_none(float(mean_over(values, 0))), low=None, high=None, n=int(np.isfinite(values).sum()),
                    sd_over_seeds=_or_none(of_seeds.std(ddof=1)) if len(of_seeds) > 1 else None)  # fmt: skip
 
 
