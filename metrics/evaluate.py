@@ -142,7 +142,9 @@ def summarise_systems(
     asked = systems[0][0].requests if systems else []
     if len(groups) != len(asked) or any(run.requests != asked for runs in systems for run in runs):
         raise UsageError("scores of different requests can't be summarised together: same dataset, part and split?")
-    found, columns, wanted = [], [], []
+    found: list[dict[str, Summary]] = []
+    columns: list[np.ndarray] = []
+    wanted: list[Summary] = []
     for runs in systems:
         summary: dict[str, Summary] = {}
         for name in dict.fromkeys(name for run in runs for name in run.values):
@@ -159,7 +161,7 @@ def summarise_systems(
     if columns:
         limits = bootstrap_intervals(np.stack(columns, axis=1), groups=groups, seed=seed, resamples=resamples)
         for figure, mean, low, high in zip(wanted, *limits, strict=True):
-            figure.update(mean=_or_none(mean), low=_or_none(low), high=_or_none(high))
+            figure["mean"], figure["low"], figure["high"] = _or_none(mean), _or_none(low), _or_none(high)
     return found
 
 
