@@ -319,7 +319,7 @@ def set_by_hand(run: Run) -> bool:
 
 
 KEY_NAMES = ("dataset", "fingerprint", "part", "k", "budget", "metric version", "evaluation embedding",
-             "cutoffs", "items of the history", "requests", "refit")  # fmt: skip
+             "cutoffs", "items of the history", "requests", "learnt from")  # fmt: skip
 
 
 def _difference(run: Run, key: tuple) -> str:

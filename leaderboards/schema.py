@@ -119,11 +119,11 @@ class RunSpec(DataChoice):
                 self.requests, self.refit)  # fmt: skip
 
     @property
-    def board(self) -> tuple[str, str, str, int, str, str, str, str, str, int | None, bool]:
+    def board(self) -> tuple[str, str, str, int, str, str, str, str, str, int | None, str]:
         """What two runs must share to stand on one board (docs/protocol.md, section 6)."""
         return (self.dataset, self.fingerprint, self.part, self.k, self.budget, self.versions.metrics,
                 self.versions.evaluation, "/".join(map(str, self.cutoffs)), self.repeats, self.requests,
-                self.refit)  # fmt: skip
+                "train and validation" if self.refit else "train")  # fmt: skip
 
 
 class Estimate(_Strict):
