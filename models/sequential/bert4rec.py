@@ -68,7 +68,8 @@ class BERT4Rec(SequenceModel):
         summary="A bidirectional transformer fills in masked items of a history; a mask behind the last item asks for "
         "the next one.",
         departures=(
-            "a fifth of the items is masked: the paper's rates (.2 to .6 by dataset) go badly in public runs",
+            "two fifths of the items are masked, at a higher learning rate than SASRec's: validation on Beauty chose "
+            "so among three settings; the paper masks .2 to .6 by dataset",
             "pre-norm blocks, no bias over the items, no dropout of attention weights",
             "AdamW's schedule with warm-up and cosine, averaged weights and early stopping, as all networks here; the "
             "paper trains far longer",
@@ -81,10 +82,12 @@ class BERT4Rec(SequenceModel):
 
         heads: int = Field(2, gt=0, description="of attention")
         layers: int = Field(2, gt=0, description="blocks")
-        mask_rate: float = Field(0.2, gt=0, lt=1, description="share of the items that is masked")
+        dropout: float = Field(0.2, ge=0, lt=1, description="of item vectors and of the residual branches")
+        learning_rate: float = Field(3e-3, gt=0, description="of Adam, after warm-up; falls along a cosine to 5 %")
+        mask_rate: float = Field(0.4, gt=0, lt=1, description="share of the items that is masked")
         last_rate: float = Field(0.1, ge=0, le=1, description="share of the rows whose last item alone is masked")
-        max_steps: int = Field(4400, gt=0, description="optimiser steps")
-        check_every: int = Field(440, gt=0, description="steps between two checks on the validation requests")
+        max_steps: int = Field(6600, gt=0, description="optimiser steps")
+        check_every: int = Field(660, gt=0, description="steps between two checks on the validation requests")
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "rollout": ROLLOUT,
