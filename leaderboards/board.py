@@ -25,6 +25,7 @@ from .schema import RunSpec
 
 ORACLES = ("ceiling", "reference")  # models that know the references, or how the data was made
 FLOORS = frozenset(name for task in TASKS.values() for name in task.floors)
+BLIND = ("random", "popularity")  # floors that answer every request alike, in all their presets
 TOLD_OF = ("precision_at_10",)  # without their intervals: what a board's caption is made from
 ALPHA = 0.05  # of the paired tests, after Holm
 
@@ -130,10 +131,12 @@ class Board:
         return pl.DataFrame(rows, schema=schema)
 
     def best(self, metric: str) -> set[str]:
-        """Labels of the best systems of a column (floors and ceilings left out: a random slate is always fresh)."""
+        """Labels of the best of a column, without ceilings and what looks at no request: a random slate is fresh."""
         better = metric_info(metric).higher_is_better
         values = {
-            s.label: s.summary[metric]["mean"] for s in self.systems if s.kind == "system" and metric in s.summary
+            s.label: s.summary[metric]["mean"]
+            for s in self.systems
+            if s.kind != "ceiling" and s.runs[0].spec.model.split(":")[0] not in BLIND and metric in s.summary
         }
         known = {label: value for label, value in values.items() if value is not None}
         if better is None or not known:

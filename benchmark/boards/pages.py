@@ -22,7 +22,7 @@ from ..today import once, today_of
 from .compare import paired
 from .reproductions import reproductions
 
-AGAINST = ("bm25", "dense", "hybrid", "prompt2vec", "trie-prior", "set-regressor")
+AGAINST = ("bm25", "dense", "hybrid", "prompt2vec", "trie-prior", "set-regressor", "markov", "item-knn")
 RELEVANCE = ("ndcg_sim_at_10", "ndcg_at_10", "map_sim_at_10", "map_at_10", "recall_at_10", "hit_at_10")
 BEYOND = ("freshness", "jaccard_distance", "coherence", "leaf_entropy", "popularity", "popularity_ratio",
           "train_seen_share", "short_rate", "raw_duplicate_rate", "bertscore_f1")  # fmt: skip
@@ -121,7 +121,8 @@ def _dataset_page(dataset: str, runs: list[Run]) -> tuple[list[str], list[Figure
     everyone = _board(dataset, runs) if by_hand else board
     have = {name for system in board.systems for name in system.summary}
     leader = board.systems[0].runs[0].spec.headline
-    relevance, beyond = ([name for name in names if name in have] for names in (RELEVANCE, BEYOND))
+    relevance, beyond = ([name for name in names if name in have] for names in ((leader, *RELEVANCE), BEYOND))
+    relevance, main = list(dict.fromkeys(relevance)), list(dict.fromkeys((leader, "ndcg_at_10")))
     lines = [f"# Results on {board.dataset}", "", MADE, "", f"{title(board)}.", ""]
     lines += ["## Relevance", "", markdown_table(board, relevance), ""]
     lines += ["## Beyond relevance", "", markdown_table(board, beyond), ""]
@@ -135,9 +136,9 @@ def _dataset_page(dataset: str, runs: list[Run]) -> tuple[list[str], list[Figure
     for reference in AGAINST:
         base = next((system for system in board.systems if system.label == reference), None)
         if base is not None:
-            lines += [f"### minus {reference}", "", *_paired(board, base, [leader, "ndcg_at_10"]), ""]
+            lines += [f"### minus {reference}", "", *_paired(board, base, main), ""]
     if by_hand:
-        lines += ["## With settings set by hand", "", markdown_table(everyone, [leader, "ndcg_at_10", "freshness"]), ""]
+        lines += ["## With settings set by hand", "", markdown_table(everyone, [*main, "freshness"]), ""]
     lines += ["## How to read it", "", *(f"- {line}" for line in caption(board, [*relevance, *beyond])), ""]
     lines += ["## How to make it again", "", *_again(everyone), ""]
     return lines, [figure for group in plots for figure in group.figures]
